@@ -1,1 +1,2 @@
+//! The `ordinal` command.
 fn main() {}

@@ -1,0 +1,2 @@
+//! The embedded, Kubernetes-compatible API server.
+pub mod resources;
