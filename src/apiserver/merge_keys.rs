@@ -1,0 +1,1 @@
+//! Merge metadata of the served kinds.
