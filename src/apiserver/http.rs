@@ -1,0 +1,209 @@
+//! HTTP requests to calls, and their outcomes to responses.
+//!
+//! One handler takes every path: the resource table decides what exists, not a routing table. Bodies are read
+//! raw because kubectl 1.20 sends JSON without a Content-Type.
+
+use crate::apiserver::delete::{self, Deleted};
+use crate::apiserver::list::{self, Selection};
+use crate::apiserver::negotiate::{self, Offer};
+use crate::apiserver::patches;
+use crate::apiserver::render::{Columns, IncludeObject, View};
+use crate::apiserver::request::{Call, Plus, Query, Target, percent_decode};
+use crate::apiserver::server::ApiServer;
+use crate::apiserver::status::Status;
+use crate::apiserver::store::Object;
+use crate::apiserver::update::{self, Part, Written};
+use crate::apiserver::watch::Watcher;
+use crate::apiserver::{create, meta, scale, subresources};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Largest request body, upstream's limit.
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// What the handler needs: the server, and when its streams have to end.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) server: ApiServer,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// The router over a whole server.
+pub(crate) fn router(app: App) -> axum::Router {
+    axum::Router::new().fallback(handle).with_state(app)
+}
+
+async fn handle(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = match axum::body::to_bytes(body, BODY_LIMIT).await {
+        Ok(body) => body,
+        Err(_) => return failure(&Status::too_large(BODY_LIMIT)),
+    };
+    let head = parts.method == Method::HEAD;
+    let method = if head { Method::GET } else { parts.method };
+    let path = parts.uri.path();
+    let query = parts.uri.query().unwrap_or_default();
+    let response =
+        respond(&app, &method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
+    if head { response.map(|_| Body::empty()) } else { response }
+}
+
+fn respond(
+    app: &App,
+    method: &Method,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response, Status> {
+    let segments: Vec<String> =
+        path.split('/').filter(|it| !it.is_empty()).map(|it| percent_decode(it, Plus::IsPlus)).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (group, version, rest) = match segments.as_slice() {
+        ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        _ => return Err(Status::no_such_path()),
+    };
+    let query = Query::parse(query);
+    let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
+    let text = |name: HeaderName| headers.get(name).and_then(|it| it.to_str().ok());
+    let media = negotiate::choose(text(header::ACCEPT), Offer::Objects)?;
+    let content_type = text(header::CONTENT_TYPE)
+        .map(|it| it.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .filter(|it| !it.is_empty());
+    let agent = text(header::USER_AGENT).unwrap_or_default();
+    let manager =
+        query.get("fieldManager").unwrap_or_else(|| agent.split('/').next().unwrap_or_default()).to_owned();
+    let call = Call { target, query, media, content_type, manager, body };
+    route(app, method, &call)
+}
+
+fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
+    let server = &app.server;
+    let view = View {
+        resource: call.target.resource,
+        media: call.media,
+        include: IncludeObject::parse(call.query.get("includeObject")),
+        now: server.now(),
+    };
+    let target = &call.target;
+    let named = target.name.is_some();
+    let watching = call.query.flag("watch");
+    match (method.as_str(), target.subresource.as_str(), named) {
+        ("GET", "", _) if watching => {
+            let watcher = Watcher::open(server, call, view, app.shutdown.clone())?;
+            Ok(stream(watcher))
+        }
+        ("GET", "", false) => {
+            let selection = Selection::parse(call)?;
+            let (objects, meta) = list::list(server, call, &selection)?;
+            Ok(json_response(200, view.list(&objects, &meta)))
+        }
+        ("GET", "" | "status" | "ephemeralcontainers", true) => Ok(one(&view, 200, &get(server, call)?)),
+        ("POST", "", false) => Ok(one(&view, 201, &create::create(server, call)?)),
+        ("PUT", "", true) => Ok(written(&view, &update::replace(server, call, Part::Main)?)),
+        ("PUT", "status", true) => Ok(written(&view, &update::replace(server, call, Part::Status)?)),
+        ("PATCH", "", true) => Ok(written(&view, &patches::patch(server, call, Part::Main)?)),
+        ("PATCH", "status", true) => Ok(written(&view, &patches::patch(server, call, Part::Status)?)),
+        ("DELETE", "", true) => Ok(match delete::delete(server, call)? {
+            Deleted::Waiting(object) => one(&view, 200, &object),
+            Deleted::Gone(object) => {
+                let name = target.name.as_deref().unwrap_or_default();
+                let uid = meta::text(&object.value, "uid");
+                value(200, &Status::deleted(target.resource, name, uid))
+            }
+        }),
+        ("DELETE", "", false) => {
+            let selection = Selection::parse(call)?;
+            let deleted = delete::delete_collection(server, call, &selection)?;
+            let meta = crate::apiserver::render::ListMeta {
+                version: server.store().version(),
+                ..crate::apiserver::render::ListMeta::default()
+            };
+            Ok(json_response(200, view.list(&deleted, &meta)))
+        }
+        ("GET", "scale", true) => Ok(value(200, &scale::get(server, call)?)),
+        ("PUT", "scale", true) => Ok(value(200, &scale::write(server, call, None)?)),
+        ("PATCH", "scale", true) => {
+            let kind = patches::patch_type(call)?;
+            Ok(value(200, &scale::write(server, call, Some(kind))?))
+        }
+        ("POST", "binding", true) => Ok(value(201, &subresources::bind(server, call)?)),
+        ("POST", "eviction", true) => Ok(value(201, &subresources::evict(server, call)?)),
+        ("POST", "token", true) => Ok(value(201, &subresources::token(server, call)?)),
+        ("PUT", "finalize", true) => Ok(one(&view, 200, &subresources::finalize(server, call)?)),
+        ("PUT" | "PATCH", "ephemeralcontainers", true) => {
+            Ok(one(&view, 200, &subresources::ephemeral_containers(server, call)?))
+        }
+        (_, verb @ ("log" | "exec" | "attach" | "portforward"), true) => Err(Status::not_implemented(verb)),
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn get(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
+    let target = &call.target;
+    let version = list::parse_version(call.query.get("resourceVersion"))?.unwrap_or(0);
+    let current = server.store().version();
+    if version > current {
+        return Err(Status::version_too_large(version, current));
+    }
+    server
+        .store()
+        .get(target.resource, &target.key())
+        .ok_or_else(|| Status::not_found(target.resource, target.name.as_deref().unwrap_or_default()))
+}
+
+fn written(view: &View, written: &Written) -> Response {
+    match written {
+        Written::Created(object) => one(view, 201, object),
+        Written::Updated(object) => one(view, 200, object),
+    }
+}
+
+fn one(view: &View, code: u16, object: &Arc<Object>) -> Response {
+    let mut out = Vec::with_capacity(object.body.len() + 128);
+    view.object(object, Columns::Defined, &mut out);
+    json_response(code, out)
+}
+
+/// A response with a JSON value.
+pub(crate) fn value(code: u16, value: &Value) -> Response {
+    json_response(code, serde_json::to_vec(value).expect("a JSON value always serialises"))
+}
+
+/// A response with JSON text.
+pub(crate) fn json_response(code: u16, body: Vec<u8>) -> Response {
+    typed_response(code, "application/json", Body::from(body))
+}
+
+/// A response with a body of the given Content-Type.
+pub(crate) fn typed_response(code: u16, content_type: &str, body: Body) -> Response {
+    let response = Response::builder()
+        .status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CACHE_CONTROL, "no-cache, private")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response.body(body).expect("the header values are valid")
+}
+
+/// A failure as its Status object.
+pub(crate) fn failure(status: &Status) -> Response {
+    let mut response = value(status.code, &status.to_value());
+    if let Some(seconds) = status.details["retryAfterSeconds"].as_u64() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn stream(watcher: Watcher) -> Response {
+    let chunks = futures::stream::unfold(watcher, |mut watcher| async move {
+        let chunk = watcher.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), watcher))
+    });
+    typed_response(200, "application/json", Body::from_stream(chunks))
+}

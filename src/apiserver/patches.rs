@@ -1,0 +1,144 @@
+//! PATCH: the four patch types, applied under the writer lock to the latest object.
+//!
+//! Source: apiserver `pkg/endpoints/handlers/patch.go`.
+
+use crate::apiserver::patch::{self, PatchError};
+use crate::apiserver::request::{Call, opaque_field, parse_yaml, require_type};
+use crate::apiserver::resources::Resource;
+use crate::apiserver::server::ApiServer;
+use crate::apiserver::ssa::{self, ApplyError, ApplyOptions};
+use crate::apiserver::status::Status;
+use crate::apiserver::store::stored_as;
+use crate::apiserver::update::{self, Part, Written};
+use crate::apiserver::validate::FieldError;
+use crate::apiserver::{create, events, meta};
+use serde_json::Value;
+
+/// The patch types, as `415` lists them.
+const ACCEPTED: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// How the body is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchType {
+    /// RFC 6902.
+    Json,
+    /// RFC 7396.
+    Merge,
+    /// Strategic merge patch.
+    Strategic,
+    /// Server-side apply.
+    Apply,
+}
+
+/// Reads the Content-Type and checks the options that belong to one type only.
+pub fn patch_type(call: &Call) -> Result<PatchType, Status> {
+    let kind = match call.content_type.as_deref() {
+        Some("application/json-patch+json") => PatchType::Json,
+        Some("application/merge-patch+json") => PatchType::Merge,
+        Some("application/strategic-merge-patch+json") => PatchType::Strategic,
+        Some("application/apply-patch+yaml") => PatchType::Apply,
+        _ => return Err(Status::unsupported_media(ACCEPTED)),
+    };
+    let mut errors = Vec::new();
+    if kind == PatchType::Apply && call.query.get("fieldManager").is_none() {
+        errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+    }
+    if kind != PatchType::Apply && call.query.get("force").is_some() {
+        errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if errors.is_empty() { Ok(kind) } else { Err(Status::invalid_options("PatchOptions", &errors)) }
+}
+
+/// Patches the object the path names.
+pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Status> {
+    let kind = patch_type(call)?;
+    let commit = call.commit()?;
+    let target = &call.target;
+    let name = target.name.as_deref().unwrap_or_default();
+    let mut writer = server.store().write();
+    let old = writer.get(target.resource, &target.key());
+    let Some(old) = old else {
+        if kind == PatchType::Apply && part == Part::Main {
+            let object = applied(server, call, None)?;
+            return create::insert(server, &mut writer, target, object, commit).map(Written::Created);
+        }
+        return Err(Status::not_found(target.resource, name));
+    };
+    let current = events::from_stored(target.resource, &old.value);
+    let mut patched = if kind == PatchType::Apply {
+        applied(server, call, Some(&current))?
+    } else {
+        apply_to(call, target.resource, kind, &current)?
+    };
+    meta::strip_nulls(&mut patched, opaque_field(target.resource));
+    require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
+    let patched = events::to_stored(target.resource, patched, Some(&old.value));
+    update::store(&mut writer, target, &old, patched, part, commit).map(Written::Updated)
+}
+
+/// The result of a patch other than apply on `current`, an object of `resource`.
+pub fn apply_to(call: &Call, resource: &Resource, kind: PatchType, current: &Value) -> Result<Value, Status> {
+    let patched = match kind {
+        PatchType::Json => patch::json_patch(current, &call.body),
+        PatchType::Merge => Ok(patch::merge_patch(current, &json_body(call)?)),
+        PatchType::Strategic => patch::strategic_merge_patch(resource, current, &json_body(call)?),
+        PatchType::Apply => return Err(Status::unsupported_media(&ACCEPTED[..3])),
+    };
+    let patched = patched.map_err(|error| match error {
+        PatchError::BadRequest(message) => Status::bad_request(message),
+        PatchError::Invalid(message) => Status::invalid_patch(message),
+        PatchError::Internal(message) => Status::internal(&message),
+    })?;
+    if !patched.is_object() {
+        return Err(Status::bad_request("the patch does not result in a JSON object"));
+    }
+    Ok(patched)
+}
+
+fn json_body(call: &Call) -> Result<Value, Status> {
+    let patch: Value = serde_json::from_slice(&call.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if !patch.is_object() {
+        return Err(Status::bad_request("error decoding patch: expected a JSON object"));
+    }
+    Ok(patch)
+}
+
+fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Value, Status> {
+    let resource = call.target.resource;
+    let name = call.target.name.as_deref().unwrap_or_default();
+    // kubectl and kube-rs send JSON, which is faster to read and the common case.
+    let mut config: Value = match serde_json::from_slice(&call.body) {
+        Ok(config) => config,
+        Err(_) => parse_yaml(&call.body)?,
+    };
+    if !config.is_object() {
+        return Err(Status::bad_request("the applied configuration is not an object"));
+    }
+    require_type(&mut config, &resource.api_version(), resource.kind)?;
+    let sent = meta::text(&config, "name").to_owned();
+    if sent.is_empty() {
+        meta::metadata(&mut config).insert("name".into(), name.into());
+    } else {
+        create::check_name(name, &config)?;
+    }
+    let now = server.now_text();
+    let options = ApplyOptions {
+        manager: call.query.get("fieldManager").unwrap_or_default(),
+        force: call.query.flag("force"),
+        subresource: &call.target.subresource,
+        now: &now,
+    };
+    // Objects that are stored in another shape are merged as sent; nobody applies Events.
+    debug_assert!(live.is_none() || stored_as(resource).plural == resource.plural);
+    ssa::apply(resource, live, &config, &options).map_err(|error| match error {
+        ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
+        ApplyError::BadRequest(message) => Status::bad_request(message),
+        ApplyError::Invalid(message) => Status::invalid_patch(message),
+    })
+}

@@ -1,0 +1,297 @@
+//! What one request asks for: resource, object, options, body. Parsing only; no store, no I/O.
+
+use crate::apiserver::negotiate::Media;
+use crate::apiserver::resources::{self, Resource, Scope};
+use crate::apiserver::status::Status;
+use crate::apiserver::store::Key;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Query parameters, decoded, in order. Empty pairs (`?&limit=5`) are skipped: kube-rs sends them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Parses the part after `?`.
+    pub fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|it| !it.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (percent_decode(name, Plus::IsSpace), percent_decode(value, Plus::IsSpace))
+                })
+                .collect(),
+        )
+    }
+
+    /// First value of a parameter; an empty value counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
+    }
+
+    /// Whether a boolean parameter is set the way Go's `strconv.ParseBool` reads it.
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
+    /// Whether the parameter occurs at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(it, _)| it == name)
+    }
+
+    /// A number, or 400.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
+        self.get(name)
+            .map(|it| {
+                it.parse().map_err(|_| {
+                    Status::bad_request(format!("strconv.ParseInt: parsing {it:?}: invalid syntax"))
+                })
+            })
+            .transpose()
+    }
+}
+
+/// What `+` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plus {
+    /// In a query.
+    IsSpace,
+    /// In a path.
+    IsPlus,
+}
+
+/// Decodes `%XX`; malformed escapes stay as they are.
+pub fn percent_decode(text: &str, plus: Plus) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while index < bytes.len() {
+        let escaped = (bytes[index] == b'%')
+            .then(|| text.get(index + 1..index + 3).and_then(|it| u8::from_str_radix(it, 16).ok()))
+            .flatten();
+        match (escaped, bytes[index]) {
+            (Some(byte), _) => {
+                decoded.push(byte);
+                index += 2;
+            }
+            (None, b'+') if plus == Plus::IsSpace => decoded.push(b' '),
+            (None, byte) => decoded.push(byte),
+        }
+        index += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What a path under `/api` or `/apis` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Kind in whose shape the client speaks.
+    pub resource: &'static Resource,
+    /// Namespace of the path; empty for cluster-scoped kinds and for all namespaces.
+    pub namespace: String,
+    /// Object, or `None` for the collection.
+    pub name: Option<String>,
+    /// Subresource, empty for the object itself.
+    pub subresource: String,
+}
+
+impl Target {
+    /// Reads the path segments after `/api/v1` or `/apis/{group}/{version}`.
+    pub fn parse(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
+        // `namespaces/x/finalize` and `namespaces/x/status` belong to the Namespace itself.
+        let (namespace, rest) = match segments {
+            ["namespaces", namespace, rest @ ..]
+                if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) =>
+            {
+                (*namespace, rest)
+            }
+            rest => ("", rest),
+        };
+        let (plural, name, subresource) = match rest {
+            [plural] => (*plural, None, ""),
+            [plural, name] => (*plural, Some(*name), ""),
+            [plural, name, subresource] => (*plural, Some(*name), *subresource),
+            _ => return None,
+        };
+        let resource = resources::find(group, version, plural)?;
+        let namespaced = resource.scope == Scope::Namespaced;
+        if namespaced != !namespace.is_empty() && (!namespaced || name.is_some()) {
+            return None;
+        }
+        if !subresource.is_empty() && !resource.subresources.contains(&subresource) {
+            return None;
+        }
+        Some(Target {
+            resource,
+            namespace: namespace.to_owned(),
+            name: name.map(ToOwned::to_owned),
+            subresource: subresource.to_owned(),
+        })
+    }
+
+    /// Key of the object named by the path; the collection has none.
+    pub fn key(&self) -> Key {
+        Key::new(self.namespace.clone(), self.name.clone().unwrap_or_default())
+    }
+
+    /// The namespace a list is restricted to.
+    pub fn list_namespace(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(self.namespace.as_str())
+    }
+}
+
+/// Whether a write is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// It is stored.
+    Keep,
+    /// `dryRun=All`: everything happens except the commit.
+    DryRun,
+}
+
+/// One request for a resource.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What the path names.
+    pub target: Target,
+    /// Query parameters.
+    pub query: Query,
+    /// Shape of the answer.
+    pub media: Media,
+    /// Content-Type without parameters, lower case; `None` when absent.
+    pub content_type: Option<String>,
+    /// `fieldManager`, or the product of the User-Agent.
+    pub manager: String,
+    /// Request body as sent.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// `dryRun` of the query.
+    pub fn commit(&self) -> Result<Commit, Status> {
+        parse_dry_run(self.query.get("dryRun"))
+    }
+
+    /// The body as a JSON object, with nulls removed, or 400/415.
+    pub fn object(&self) -> Result<Value, Status> {
+        let mut object = match self.content_type.as_deref() {
+            None | Some("application/json") => serde_json::from_slice(&self.body).map_err(|error| {
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+            })?,
+            Some("application/yaml" | "text/yaml" | "application/x-yaml") => parse_yaml(&self.body)?,
+            Some(_) => {
+                return Err(Status::unsupported_media(&["application/json", "application/yaml"]));
+            }
+        };
+        if !Value::is_object(&object) {
+            return Err(Status::bad_request("the request body is not a JSON object"));
+        }
+        crate::apiserver::meta::strip_nulls(&mut object, opaque_field(self.target.resource));
+        Ok(object)
+    }
+
+    /// The body as an object of the target's kind: missing apiVersion and kind are filled in, others are 400.
+    pub fn typed_object(&self) -> Result<Value, Status> {
+        let mut object = self.object()?;
+        require_type(&mut object, &self.target.resource.api_version(), self.target.resource.kind)?;
+        Ok(object)
+    }
+}
+
+/// The top-level field whose content is the client's own business.
+pub fn opaque_field(resource: &Resource) -> Option<&'static str> {
+    (resource.kind == "ControllerRevision").then_some("data")
+}
+
+/// `All` or nothing.
+pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
+    match value {
+        None => Ok(Commit::Keep),
+        Some("All") => Ok(Commit::DryRun),
+        Some(other) => Err(Status::invalid_options(
+            "CreateOptions",
+            &[crate::apiserver::validate::FieldError::not_supported("dryRun", other, &["All"])],
+        )),
+    }
+}
+
+/// Parses a YAML document into JSON.
+pub fn parse_yaml(body: &[u8]) -> Result<Value, Status> {
+    let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
+}
+
+/// Fills in or checks apiVersion and kind.
+pub fn require_type(object: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
+    let sent = (
+        object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        object["kind"].as_str().unwrap_or_default().to_owned(),
+    );
+    if !sent.1.is_empty() && sent.1 != kind || !sent.0.is_empty() && sent.0 != api_version {
+        let (version, other) = (&sent.0, &sent.1);
+        return Err(Status::bad_request(format!(
+            "{other} in version {version:?} cannot be handled as a {kind}: the API version in the data \
+             ({version}) or its kind does not match the expected {api_version} {kind}"
+        )));
+    }
+    object["apiVersion"] = api_version.into();
+    object["kind"] = kind.into();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_leniently() {
+        let query = Query::parse("&limit=5&labelSelector=a%3Db%2Cc+in+(d)&watch=1&dryRun=");
+        assert_eq!(query.get("limit"), Some("5"));
+        assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
+        assert!(query.flag("watch"));
+        assert_eq!(query.get("dryRun"), None);
+        assert_eq!(percent_decode("100%", Plus::IsPlus), "100%");
+        assert_eq!(percent_decode("a%2", Plus::IsPlus), "a%2");
+    }
+
+    #[test]
+    fn paths() {
+        #[rustfmt::skip]
+        let cases = [
+            ("",     "pods",                          Some("Pod - - -")),
+            ("",     "namespaces/d/pods",             Some("Pod d - -")),
+            ("",     "namespaces/d/pods/p",           Some("Pod d p -")),
+            ("",     "namespaces/d/pods/p/status",    Some("Pod d p status")),
+            ("",     "namespaces",                    Some("Namespace - - -")),
+            ("",     "namespaces/d",                  Some("Namespace - d -")),
+            ("",     "namespaces/d/finalize",         Some("Namespace - d finalize")),
+            ("",     "namespaces/d/status",           Some("Namespace - d status")),
+            ("",     "nodes/n/status",                Some("Node - n status")),
+            ("apps", "namespaces/d/statefulsets/s/scale", Some("StatefulSet d s scale")),
+            ("",     "pods/p",                        None),
+            ("",     "namespaces/d/nodes",            None),
+            ("",     "namespaces/d/pods/p/scale",     None),
+            ("",     "namespaces/d/pods/p/a/b",       None),
+            ("",     "widgets",                       None),
+        ];
+        for (group, path, want) in cases {
+            let segments: Vec<&str> = path.split('/').collect();
+            let shown = Target::parse(group, "v1", &segments).map(|it| {
+                let part = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+                format!(
+                    "{} {} {} {}",
+                    it.resource.kind,
+                    part(&it.namespace),
+                    part(it.name.as_deref().unwrap_or_default()),
+                    part(&it.subresource)
+                )
+            });
+            assert_eq!(shown.as_deref(), want, "{path}");
+        }
+    }
+}

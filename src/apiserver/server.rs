@@ -1,0 +1,106 @@
+//! The handle everything shares: store, clock, identifiers, limits.
+
+use crate::apiserver::allocate::Allocations;
+use crate::apiserver::list::Snapshots;
+use crate::apiserver::store::{NoJournal, RING_EVENTS, Store};
+use crate::apiserver::{boot, gc, http, namespaces};
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Watches open at once; beyond it a watch is answered 429. A kubectl keeps one, a controller a dozen.
+const WATCHES: usize = 1_000;
+
+/// Reads the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What can be chosen about a server.
+pub struct Options {
+    /// Range of cluster addresses; the first usable one is that of default/kubernetes.
+    pub service_cidr: ipnet::Ipv4Net,
+    /// Time of creation and deletion stamps.
+    pub clock: Clock,
+    /// Events kept per kind for watches.
+    pub ring_events: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            service_cidr: ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(10, 96, 0, 0), 16)
+                .expect("16 is a prefix length"),
+            clock: Arc::new(Timestamp::now),
+            ring_events: RING_EVENTS,
+        }
+    }
+}
+
+/// The embedded API server. A cheap handle: clones share one store.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the clones of an [`ApiServer`] share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) snapshots: Mutex<Snapshots>,
+    clock: Clock,
+}
+
+impl ApiServer {
+    /// A server with the objects every cluster has: its namespaces, default/kubernetes, the storage class.
+    pub fn new(options: Options) -> Self {
+        let allocations = Allocations::new(options.service_cidr);
+        let server = Self {
+            shared: Arc::new(Shared {
+                store: Store::new(allocations, Box::new(NoJournal), options.ring_events),
+                watches: Arc::new(Semaphore::new(WATCHES)),
+                snapshots: Mutex::new(Snapshots::default()),
+                clock: options.clock,
+            }),
+        };
+        boot::populate(&server);
+        server
+    }
+
+    /// Garbage collection and namespace deletion, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(gc::run(&self, &shutdown), namespaces::run(&self, &shutdown));
+    }
+
+    /// The router for in-process clients: no secret, no host checks.
+    pub fn router(&self) -> axum::Router {
+        http::router(http::App { server: self.clone(), shutdown: CancellationToken::new() })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.shared.clock)()
+    }
+
+    /// Now as `metadata` stamps it: UTC, whole seconds.
+    pub(crate) fn now_text(&self) -> String {
+        stamp(self.now())
+    }
+}
+
+/// RFC 3339 in UTC with whole seconds.
+pub(crate) fn stamp(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A fresh object uid.
+pub(crate) fn new_uid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// A random number.
+pub(crate) fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}

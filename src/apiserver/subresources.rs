@@ -1,0 +1,175 @@
+//! Subresources with verbs of their own: binding, eviction, finalize, ephemeralcontainers, token.
+
+use crate::apiserver::delete::{self, DeleteOptions, Propagation};
+use crate::apiserver::meta;
+use crate::apiserver::patches;
+use crate::apiserver::request::{Call, Commit, parse_dry_run, require_type};
+use crate::apiserver::server::{ApiServer, new_uid, stamp};
+use crate::apiserver::status::Status;
+use crate::apiserver::store::Object;
+use crate::apiserver::update::{self, Part};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn name(call: &Call) -> &str {
+    call.target.name.as_deref().unwrap_or_default()
+}
+
+/// POST `binding`: assigns the pod to a node, once.
+pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
+    let mut binding = call.object()?;
+    require_type(&mut binding, "v1", "Binding")?;
+    let commit = call.commit()?;
+    let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    if node.is_empty() {
+        return Err(Status::bad_request("target.name: Required value"));
+    }
+    let resource = call.target.resource;
+    let mut writer = server.store().write();
+    let Some(old) = writer.get(resource, &call.target.key()) else {
+        return Err(Status::not_found(resource, name(call)));
+    };
+    if meta::is_terminating(&old.value) {
+        let why = format!("pod {} is being deleted, cannot be assigned to a host", name(call));
+        return Err(Status::conflict(resource, name(call), &why));
+    }
+    let uid = meta::text(&binding, "uid");
+    if !uid.is_empty() && uid != meta::text(&old.value, "uid") {
+        return Err(Status::precondition(resource, name(call), "UID", uid, meta::text(&old.value, "uid")));
+    }
+    let assigned = old.value["spec"]["nodeName"].as_str().unwrap_or_default();
+    if !assigned.is_empty() {
+        let why = format!("pod {} is already assigned to node {assigned:?}", name(call));
+        return Err(Status::conflict(resource, name(call), &why));
+    }
+    let mut pod = old.value.clone();
+    pod["spec"]["nodeName"] = node.into();
+    set_scheduled(&mut pod, &server.now_text());
+    if let Some(generation) = old.value["metadata"]["generation"].as_i64() {
+        meta::metadata(&mut pod).insert("generation".into(), (generation + 1).into());
+    }
+    if commit == Commit::Keep {
+        writer.put(resource, pod);
+    }
+    Ok(Status::success(201))
+}
+
+fn set_scheduled(pod: &mut Value, now: &str) {
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": now,
+    });
+    let mut condition = condition;
+    meta::strip_nulls(&mut condition, None);
+    if !pod["status"].is_object() {
+        pod["status"] = json!({});
+    }
+    let conditions = &mut pod["status"]["conditions"];
+    match conditions.as_array_mut() {
+        Some(list) => {
+            list.retain(|it| it["type"] != "PodScheduled");
+            list.push(condition);
+        }
+        None => *conditions = json!([condition]),
+    }
+}
+
+/// POST `eviction`: a deletion that asks politely. Budgets are not consulted yet.
+pub fn evict(server: &ApiServer, call: &Call) -> Result<Value, Status> {
+    let mut eviction = call.object()?;
+    if eviction["apiVersion"] == "policy/v1beta1" {
+        eviction["apiVersion"] = "policy/v1".into();
+    }
+    require_type(&mut eviction, "policy/v1", "Eviction")?;
+    let options = &eviction["deleteOptions"];
+    let dry_run = options["dryRun"][0].as_str().or_else(|| call.query.get("dryRun"));
+    let options = DeleteOptions {
+        grace: options["gracePeriodSeconds"].as_i64().map(|it| if it < 0 { 1 } else { it }),
+        propagation: Some(Propagation::Background),
+        uid: options["preconditions"]["uid"].as_str().map(ToOwned::to_owned),
+        version: options["preconditions"]["resourceVersion"].as_str().map(ToOwned::to_owned),
+        commit: parse_dry_run(dry_run)?,
+    };
+    let mut writer = server.store().write();
+    delete::remove(server, &mut writer, &call.target, &options)?;
+    Ok(Status::success(201))
+}
+
+/// PUT `finalize` of a Namespace: replaces `spec.finalizers`; the last one out removes the namespace.
+pub fn finalize(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
+    let sent = call.typed_object()?;
+    let commit = call.commit()?;
+    let mut writer = server.store().write();
+    let Some(old) = writer.get(call.target.resource, &call.target.key()) else {
+        return Err(Status::not_found(call.target.resource, name(call)));
+    };
+    let mut namespace = old.value.clone();
+    namespace["spec"]["finalizers"] = match &sent["spec"]["finalizers"] {
+        Value::Array(finalizers) => json!(finalizers),
+        _ => json!([]),
+    };
+    for field in ["name", "uid", "resourceVersion"] {
+        let value = meta::text(&sent, field).to_owned();
+        if !value.is_empty() {
+            meta::metadata(&mut namespace).insert(field.into(), value.into());
+        }
+    }
+    update::store(&mut writer, &call.target, &old, namespace, Part::Narrow, commit)
+}
+
+/// PUT and PATCH `ephemeralcontainers`: stored, never run.
+pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
+    let commit = call.commit()?;
+    let resource = call.target.resource;
+    let patch = match call.content_type.as_deref() {
+        Some(kind) if kind.contains("patch") => Some(patches::patch_type(call)?),
+        _ => None,
+    };
+    let mut writer = server.store().write();
+    let Some(old) = writer.get(resource, &call.target.key()) else {
+        return Err(Status::not_found(resource, name(call)));
+    };
+    let sent = match patch {
+        Some(kind) => patches::apply_to(call, resource, kind, &old.value)?,
+        None => call.typed_object()?,
+    };
+    let mut pod = old.value.clone();
+    pod["spec"]["ephemeralContainers"] = sent["spec"]["ephemeralContainers"].clone();
+    pod["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();
+    meta::strip_nulls(&mut pod, None);
+    // Pod validation refuses this field on the main path; here it is the only one that differs.
+    let version = meta::text(&pod, "resourceVersion").to_owned();
+    if !version.is_empty() && version != meta::text(&old.value, "resourceVersion") {
+        return Err(Status::stale(resource, name(call)));
+    }
+    meta::carry(&mut pod, &old.value, "resourceVersion");
+    crate::apiserver::defaults::apply(resource, &mut pod);
+    if pod == old.value || commit == Commit::DryRun {
+        return Ok(Arc::new(Object::new(old.version, pod)));
+    }
+    Ok(writer.put(resource, pod))
+}
+
+/// POST `token` of a ServiceAccount: an opaque value that grants nothing.
+pub fn token(server: &ApiServer, call: &Call) -> Result<Value, Status> {
+    let mut request = call.object()?;
+    require_type(&mut request, "authentication.k8s.io/v1", "TokenRequest")?;
+    let resource = call.target.resource;
+    if server.store().get(resource, &call.target.key()).is_none() {
+        return Err(Status::not_found(resource, name(call)));
+    }
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600).clamp(600, 1 << 32);
+    let now = server.now();
+    let expires = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    request["metadata"] = json!({
+        "name": name(call),
+        "namespace": call.target.namespace,
+        "creationTimestamp": stamp(now),
+    });
+    request["spec"]["expirationSeconds"] = seconds.into();
+    request["status"] = json!({"token": new_uid(), "expirationTimestamp": stamp(expires)});
+    Ok(request)
+}

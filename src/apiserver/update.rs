@@ -1,0 +1,224 @@
+//! PUT, and the storing half of every patch.
+//!
+//! Sources: apiserver `pkg/registry/rest/update.go`, `pkg/registry/generic/registry/store.go`; the strategies
+//! of kubernetes `pkg/registry/*/*/strategy.go`.
+
+use crate::apiserver::request::{Call, Commit, Target};
+use crate::apiserver::resources::Resource;
+use crate::apiserver::server::{ApiServer, random};
+use crate::apiserver::status::Status;
+use crate::apiserver::store::{Object, Writer, stored_as};
+use crate::apiserver::validate::{self, FieldError};
+use crate::apiserver::{allocate, create, defaults, events, meta};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Which part of an object a write may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Everything but status.
+    Main,
+    /// Status, labels, annotations, finalizers.
+    Status,
+    /// A subresource whose caller already limited what differs.
+    Narrow,
+}
+
+/// What a PUT did.
+#[derive(Debug)]
+pub enum Written {
+    /// The object did not exist.
+    Created(Arc<Object>),
+    /// It did.
+    Updated(Arc<Object>),
+}
+
+/// Replaces the object named by the path with the request body.
+pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Status> {
+    let object = call.typed_object()?;
+    let commit = call.commit()?;
+    let target = &call.target;
+    let name = target.name.as_deref().unwrap_or_default();
+    let mut writer = server.store().write();
+    let Some(old) = writer.get(target.resource, &target.key()) else {
+        if target.resource.create_on_update && part == Part::Main {
+            let mut object = object;
+            meta::metadata(&mut object).remove("resourceVersion");
+            return create::insert(server, &mut writer, target, object, commit).map(Written::Created);
+        }
+        return Err(Status::not_found(target.resource, name));
+    };
+    let strict = matches!(target.resource.kind, "Lease" | "PodDisruptionBudget");
+    if strict && meta::text(&object, "resourceVersion").is_empty() {
+        let error = FieldError::invalid("metadata.resourceVersion", "", "must be specified for an update");
+        return Err(Status::invalid(target.resource, name, &[error]));
+    }
+    let object = events::to_stored(target.resource, object, Some(&old.value));
+    store(&mut writer, target, &old, object, part, commit).map(Written::Updated)
+}
+
+/// Puts `new` in the place of `old`: fixes what a client may not change, defaults, validates, commits.
+///
+/// A write that changes nothing returns `old`; one that frees an object on its way out removes it.
+pub fn store(
+    writer: &mut Writer<'_>,
+    target: &Target,
+    old: &Arc<Object>,
+    mut new: Value,
+    part: Part,
+    commit: Commit,
+) -> Result<Arc<Object>, Status> {
+    let resource = stored_as(target.resource);
+    let name = meta::text(&old.value, "name");
+    check_identity(target, &old.value, &mut new)?;
+    restore(resource, &old.value, &mut new, part);
+    if resource.kind == "Service" && part == Part::Main {
+        allocate::carry_over(&old.value, &mut new);
+    }
+    defaults::apply(resource, &mut new);
+    validate::decode_check(resource, &new).map_err(Status::bad_request)?;
+    bump_generation(resource, &old.value, &mut new);
+    let mut errors = finalizer_errors(&old.value, &new);
+    errors.extend(match part {
+        Part::Main | Part::Narrow => validate::update(resource, &old.value, &new),
+        Part::Status => validate::update_status(resource, &old.value, &new),
+    });
+    if errors.is_empty() && resource.kind == "Service" && part == Part::Main {
+        errors = writer.allocations.assign(&mut new, Some(&old.value), random());
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(target.resource, name, &errors));
+    }
+    if meta::same_but_for_times(&old.value, &new) {
+        return Ok(Arc::clone(old));
+    }
+    if commit == Commit::DryRun {
+        return Ok(Arc::new(Object::new(old.version, new)));
+    }
+    if is_released(resource, &new) {
+        let removed = Arc::new(Object::new(old.version, new));
+        return Ok(writer.remove(resource, &removed));
+    }
+    Ok(writer.put(resource, new))
+}
+
+/// Name, namespace, uid and resourceVersion of the body must be those of the stored object.
+fn check_identity(target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
+    let name = meta::text(old, "name");
+    create::check_name(name, new)?;
+    let namespace = meta::text(new, "namespace");
+    if !namespace.is_empty() && namespace != meta::text(old, "namespace") {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let version = meta::text(new, "resourceVersion");
+    if !version.is_empty() && version != "0" && version != meta::text(old, "resourceVersion") {
+        return Err(Status::stale(target.resource, name));
+    }
+    let (sent, stored) = (meta::text(new, "uid"), meta::text(old, "uid"));
+    if !sent.is_empty() && sent != stored {
+        return Err(Status::precondition(target.resource, name, "UID", sent, stored));
+    }
+    Ok(())
+}
+
+/// Copies back what this write may not touch.
+fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part) {
+    if part == Part::Status {
+        let mut restored = old.clone();
+        meta::carry_top(&mut restored, new, "status");
+        for field in ["labels", "annotations", "finalizers", "managedFields"] {
+            meta::carry(&mut restored, new, field);
+        }
+        *new = restored;
+    } else if resource.has_status() && part == Part::Main {
+        meta::carry_top(new, old, "status");
+    }
+    let fixed = [
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ];
+    for field in fixed {
+        meta::carry(new, old, field);
+    }
+    let metadata = meta::metadata(new);
+    metadata.remove("selfLink");
+    // Clients that do not know managedFields leave them out; an empty list is the documented reset.
+    match metadata.get("managedFields") {
+        None => meta::carry(new, old, "managedFields"),
+        Some(Value::Array(entries)) if entries.iter().all(|it| it == &json!({})) => {
+            metadata.remove("managedFields");
+        }
+        Some(_) => {}
+    }
+    // Empty maps and lists are stored as absent, the way Go's omitempty writes them.
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let metadata = meta::metadata(new);
+        let empty = match metadata.get(field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            _ => false,
+        };
+        if empty {
+            metadata.remove(field);
+        }
+    }
+}
+
+/// `metadata.generation` counts changes of what the user asks for.
+fn bump_generation(resource: &Resource, old: &Value, new: &mut Value) {
+    if !resource.generation {
+        return;
+    }
+    let changed = if resource.kind == "EndpointSlice" {
+        let outside = |it: &Value| {
+            let mut it = it.clone();
+            it.as_object_mut().map(|map| map.remove("metadata"));
+            it
+        };
+        outside(old) != outside(new) || old["metadata"].get("labels") != new["metadata"].get("labels")
+    } else {
+        old.get("spec") != new.get("spec")
+    };
+    if changed {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        meta::metadata(new).insert("generation".into(), generation.into());
+    }
+}
+
+/// A deleting object may lose finalizers but gain none.
+fn finalizer_errors(old: &Value, new: &Value) -> Vec<FieldError> {
+    if !meta::is_terminating(old) {
+        return Vec::new();
+    }
+    let before = meta::finalizers(old);
+    let added: Vec<String> = meta::finalizers(new)
+        .into_iter()
+        .filter(|it| !before.contains(it))
+        .map(|it| format!("{it:?}"))
+        .collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    vec![FieldError::forbidden(
+        "metadata.finalizers",
+        format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            added.join(", ")
+        ),
+    )]
+}
+
+/// Whether a deleting object has nothing left to wait for.
+fn is_released(resource: &Resource, object: &Value) -> bool {
+    meta::is_terminating(object)
+        && meta::finalizers(object).is_empty()
+        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && (resource.kind != "Namespace" || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty))
+}
