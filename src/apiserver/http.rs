@@ -4,11 +4,14 @@
 //! raw because kubectl 1.20 sends JSON without a Content-Type.
 
 use crate::apiserver::delete::{self, Deleted};
+use crate::apiserver::documents;
+use crate::apiserver::guard::Guard;
 use crate::apiserver::list::{self, Selection};
 use crate::apiserver::negotiate::{self, Offer};
 use crate::apiserver::patches;
 use crate::apiserver::render::{Columns, IncludeObject, View};
 use crate::apiserver::request::{Call, Plus, Query, Target, percent_decode};
+use crate::apiserver::reviews;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
@@ -31,6 +34,8 @@ const BODY_LIMIT: usize = 3 * 1024 * 1024;
 pub(crate) struct App {
     pub(crate) server: ApiServer,
     pub(crate) shutdown: CancellationToken,
+    /// Absent in process, where there is no socket to guard.
+    pub(crate) guard: Option<Arc<Guard>>,
 }
 
 /// The router over a whole server.
@@ -40,13 +45,23 @@ pub(crate) fn router(app: App) -> axum::Router {
 
 async fn handle(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match axum::body::to_bytes(body, BODY_LIMIT).await {
-        Ok(body) => body,
-        Err(_) => return failure(&Status::too_large(BODY_LIMIT)),
-    };
     let head = parts.method == Method::HEAD;
     let method = if head { Method::GET } else { parts.method };
-    let path = parts.uri.path();
+    let admitted = match &app.guard {
+        Some(guard) => guard.admit(
+            parts.uri.path(),
+            parts.uri.authority().map(http::uri::Authority::as_str),
+            &parts.headers,
+        ),
+        None => Ok(parts.uri.path()),
+    };
+    let path = match admitted {
+        Ok(path) => path,
+        Err(status) => return failure(&status),
+    };
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return failure(&Status::too_large(BODY_LIMIT));
+    };
     let query = parts.uri.query().unwrap_or_default();
     let response =
         respond(&app, &method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
@@ -64,14 +79,14 @@ fn respond(
     let segments: Vec<String> =
         path.split('/').filter(|it| !it.is_empty()).map(|it| percent_decode(it, Plus::IsPlus)).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let text = |name: HeaderName| headers.get(name).and_then(|it| it.to_str().ok());
+    let query = Query::parse(query);
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        path if *method == Method::GET => return documents::respond(path, &query, text(header::ACCEPT)),
         _ => return Err(Status::no_such_path()),
     };
-    let query = Query::parse(query);
-    let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
-    let text = |name: HeaderName| headers.get(name).and_then(|it| it.to_str().ok());
     let media = negotiate::choose(text(header::ACCEPT), Offer::Objects)?;
     let content_type = text(header::CONTENT_TYPE)
         .map(|it| it.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
@@ -79,6 +94,15 @@ fn respond(
     let agent = text(header::USER_AGENT).unwrap_or_default();
     let manager =
         query.get("fieldManager").unwrap_or_else(|| agent.split('/').next().unwrap_or_default()).to_owned();
+    if let [plural] = rest
+        && let Some(review) = reviews::find(group, version, plural)
+    {
+        if *method != Method::POST {
+            return Err(Status::method_not_allowed());
+        }
+        return reviews::answer(review, content_type.as_deref(), &body).map(|it| value(201, &it));
+    }
+    let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
     let call = Call { target, query, media, content_type, manager, body };
     route(app, method, &call)
 }

@@ -30,4 +30,13 @@ pub mod update;
 pub mod validate;
 pub mod watch;
 
+pub mod discovery;
+pub mod documents;
+pub mod graph;
+pub mod guard;
+pub mod openapi;
+pub mod reviews;
+pub mod serve;
+pub mod version;
+
 pub use server::{ApiServer, Clock, Options};

@@ -178,18 +178,7 @@ impl Call {
 
     /// The body as a JSON object, with nulls removed, or 400/415.
     pub fn object(&self) -> Result<Value, Status> {
-        let mut object = match self.content_type.as_deref() {
-            None | Some("application/json") => serde_json::from_slice(&self.body).map_err(|error| {
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-            })?,
-            Some("application/yaml" | "text/yaml" | "application/x-yaml") => parse_yaml(&self.body)?,
-            Some(_) => {
-                return Err(Status::unsupported_media(&["application/json", "application/yaml"]));
-            }
-        };
-        if !Value::is_object(&object) {
-            return Err(Status::bad_request("the request body is not a JSON object"));
-        }
+        let mut object = parse_body(self.content_type.as_deref(), &self.body)?;
         crate::apiserver::meta::strip_nulls(&mut object, opaque_field(self.target.resource));
         Ok(object)
     }
@@ -200,6 +189,21 @@ impl Call {
         require_type(&mut object, &self.target.resource.api_version(), self.target.resource.kind)?;
         Ok(object)
     }
+}
+
+/// Parses a JSON or YAML object by its Content-Type; 415 for other types, 400 when it does not parse.
+pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Status> {
+    let object: Value = match content_type {
+        None | Some("application/json") => serde_json::from_slice(body).map_err(|error| {
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+        })?,
+        Some("application/yaml" | "text/yaml" | "application/x-yaml") => parse_yaml(body)?,
+        Some(_) => return Err(Status::unsupported_media(&["application/json", "application/yaml"])),
+    };
+    if !object.is_object() {
+        return Err(Status::bad_request("the request body is not a JSON object"));
+    }
+    Ok(object)
 }
 
 /// The top-level field whose content is the client's own business.

@@ -1,10 +1,12 @@
 //! The handle everything shares: store, clock, identifiers, limits.
 
 use crate::apiserver::allocate::Allocations;
+use crate::apiserver::guard::Guard;
 use crate::apiserver::list::Snapshots;
 use crate::apiserver::store::{NoJournal, RING_EVENTS, Store};
-use crate::apiserver::{boot, gc, http, namespaces};
+use crate::apiserver::{boot, gc, http, namespaces, serve};
 use jiff::Timestamp;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +75,24 @@ impl ApiServer {
 
     /// The router for in-process clients: no secret, no host checks.
     pub fn router(&self) -> axum::Router {
-        http::router(http::App { server: self.clone(), shutdown: CancellationToken::new() })
+        http::router(http::App { server: self.clone(), shutdown: CancellationToken::new(), guard: None })
+    }
+
+    /// The router for a loopback socket at `addr`: everything lies under the secret `base_path`, and requests
+    /// that web pages could have caused are refused.
+    pub fn loopback_router(&self, base_path: &str, addr: SocketAddr) -> axum::Router {
+        let guard = Some(Arc::new(Guard::new(base_path, addr)));
+        http::router(http::App { server: self.clone(), shutdown: CancellationToken::new(), guard })
+    }
+
+    /// Serves HTTP/1.1 and h2c on a loopback listener until `shutdown`; open watches end then.
+    pub async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        base_path: String,
+        shutdown: CancellationToken,
+    ) -> std::io::Result<()> {
+        serve::serve(self, listener, &base_path, shutdown).await
     }
 
     pub(crate) fn store(&self) -> &Store {

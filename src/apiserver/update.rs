@@ -75,7 +75,13 @@ pub fn store(
     if resource.kind == "Service" && part == Part::Main {
         allocate::carry_over(&old.value, &mut new);
     }
-    defaults::apply(resource, &mut new);
+    // The content of the subresources behind `Narrow` is final: an emptied list must not come back.
+    if part != Part::Narrow {
+        defaults::apply(resource, &mut new);
+    }
+    if resource.kind == "Namespace" && part == Part::Main {
+        meta::carry_top(&mut new, &old.value, "spec");
+    }
     validate::decode_check(resource, &new).map_err(Status::bad_request)?;
     bump_generation(resource, &old.value, &mut new);
     let mut errors = finalizer_errors(&old.value, &new);
