@@ -1,1 +1,3 @@
-//! Placeholder text replaced by the module's own commit.
+//! The API edge: watches that fill caches. Everything behind it works on plain, narrowed values.
+
+pub mod watch;

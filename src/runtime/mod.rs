@@ -1,1 +1,17 @@
-//! Placeholder text replaced by the module's own commit.
+//! The frame all controllers share: keyed queue, workers, own-write barrier, readiness.
+//!
+//! `k8s::watch` ──Change──▶ [`queue::Workqueue`] ──key──▶ [`controller::work`] ──▶ observe, plan, apply
+//!
+//! One key is never worked on twice at the same time; a change that arrives meanwhile runs it again.
+
+pub mod barrier;
+pub mod controller;
+pub mod metrics;
+pub mod queue;
+pub mod ready;
+
+pub use barrier::Barrier;
+pub use controller::{Next, Reconcile, work};
+pub use metrics::ControllerMetrics;
+pub use queue::Workqueue;
+pub use ready::{Readiness, ReadyHandle};

@@ -1,0 +1,179 @@
+//! Workers that take keys from a queue and reconcile them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, error, info_span, warn};
+
+use super::metrics::{ControllerLabel, ControllerMetrics, ReconcileLabels};
+use super::queue::Workqueue;
+use crate::model::ObjectKey;
+
+/// What a reconcile asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing until a watch event names the key again.
+    Event,
+    /// Another look after this long, even without an event.
+    After(Duration),
+    /// Our own writes are not visible yet: the event that shows them names the key again.
+    /// A slow second look guards against an event that never comes.
+    OwnWrites,
+}
+
+/// How long a key waits for its own writes before it looks again without an event.
+const OWN_WRITES_RECHECK: Duration = Duration::from_secs(5);
+
+/// One controller: everything it may touch is in `self`.
+pub trait Reconcile: Send + Sync + 'static {
+    /// Why a reconcile failed. The key is retried with backoff.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Brings the object of `key` one step closer to what it should be.
+    fn reconcile(&self, key: &ObjectKey) -> impl Future<Output = Result<Next, Self::Error>> + Send;
+}
+
+/// Works on `queue` with up to `workers` keys at a time until `shutdown`; then lets those under way finish.
+pub async fn work<R: Reconcile>(
+    controller: &'static str,
+    reconciler: Arc<R>,
+    queue: Workqueue,
+    workers: usize,
+    metrics: ControllerMetrics,
+    shutdown: CancellationToken,
+) {
+    let label = ControllerLabel { controller };
+    let depth = metrics.depth.get_or_create(&label).clone();
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    loop {
+        while tasks.len() >= workers {
+            tasks.join_next().await;
+        }
+        let key = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            key = queue.take() => key,
+        };
+        depth.set(queue.with(|it| it.depth()) as i64);
+        let (reconciler, queue, metrics, label) =
+            (Arc::clone(&reconciler), queue.clone(), metrics.clone(), label.clone());
+        let span = info_span!("reconcile", controller, object.r#ref = %key);
+        tasks.spawn(
+            async move {
+                // The inner task turns a panic into a value, so that one bad object cannot stop the others.
+                let started = Instant::now();
+                let work_key = key.clone();
+                let outcome =
+                    tokio::spawn(async move { reconciler.reconcile(&work_key).await }.in_current_span())
+                        .await;
+                metrics.duration.get_or_create(&label).observe(started.elapsed().as_secs_f64());
+                let result = finish(&queue, &key, outcome);
+                metrics.reconciles.get_or_create(&ReconcileLabels { controller, result }).inc();
+            }
+            .instrument(span),
+        );
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Books the outcome of one reconcile and returns its metric label.
+fn finish<E: std::error::Error>(
+    queue: &Workqueue,
+    key: &ObjectKey,
+    outcome: Result<Result<Next, E>, tokio::task::JoinError>,
+) -> &'static str {
+    let (result, failed, after) = match outcome {
+        Ok(Ok(Next::Event)) => ("success", false, None),
+        Ok(Ok(Next::After(delay))) => ("success", false, Some(delay)),
+        Ok(Ok(Next::OwnWrites)) => ("waiting", false, Some(OWN_WRITES_RECHECK)),
+        Ok(Err(error)) => {
+            warn!(error = %chain(&error), "reconcile failed, retrying");
+            ("error", true, None)
+        }
+        Err(panic) => {
+            error!(error = %panic, "reconcile panicked, retrying");
+            ("panic", true, None)
+        }
+    };
+    queue.with(|it| {
+        let after = if failed { Some(it.failed(key)) } else { after };
+        if !failed && result != "waiting" {
+            it.succeeded(key);
+        }
+        if let Some(delay) = after {
+            it.add_at(key.clone(), Instant::now() + delay);
+        }
+        it.done(key);
+    });
+    queue.wake();
+    debug!(result, "reconciled");
+    result
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("not yet")]
+    struct NotYet;
+
+    struct Flaky {
+        tries: Mutex<u32>,
+        done: CancellationToken,
+    }
+
+    impl Reconcile for Flaky {
+        type Error = NotYet;
+
+        async fn reconcile(&self, _: &ObjectKey) -> Result<Next, NotYet> {
+            let tries = {
+                let mut tries = self.tries.lock().expect("unpoisoned");
+                *tries += 1;
+                *tries
+            };
+            match tries {
+                1 => Err(NotYet),
+                2 => panic!("a bug in one reconcile"),
+                3 => Ok(Next::After(Duration::from_secs(60))),
+                _ => {
+                    self.done.cancel();
+                    Ok(Next::Event)
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_and_panics_are_retried_and_requeues_are_honoured() {
+        let done = CancellationToken::new();
+        let reconciler = Arc::new(Flaky { tries: Mutex::new(0), done: done.clone() });
+        let queue = Workqueue::default();
+        queue.add(ObjectKey::new("ns", "a"));
+        let started = Instant::now();
+        work("test", Arc::clone(&reconciler), queue, 2, ControllerMetrics::default(), done).await;
+        assert_eq!(*reconciler.tries.lock().expect("unpoisoned"), 4);
+        assert!(started.elapsed() >= Duration::from_secs(60));
+    }
+}

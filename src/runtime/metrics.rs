@@ -1,0 +1,55 @@
+//! Metrics of the controller frame, one set per controller.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Which controller a sample is about; the values are the component names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ControllerLabel {
+    /// Component name, such as `statefulset`.
+    pub controller: &'static str,
+}
+
+/// Controller and the outcome of one reconcile.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReconcileLabels {
+    /// Component name.
+    pub controller: &'static str,
+    /// `success`, `error`, `panic` or `waiting` (own-write barrier).
+    pub result: &'static str,
+}
+
+/// `ordinal_workqueue_*` and `ordinal_reconcile*`. Clones share the series.
+#[derive(Clone)]
+pub struct ControllerMetrics {
+    pub(super) depth: Family<ControllerLabel, Gauge>,
+    pub(super) reconciles: Family<ReconcileLabels, Counter>,
+    pub(super) duration: Family<ControllerLabel, Histogram>,
+}
+
+impl Default for ControllerMetrics {
+    fn default() -> Self {
+        Self {
+            depth: Family::default(),
+            reconciles: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 10))),
+        }
+    }
+}
+
+impl ControllerMetrics {
+    /// Adds the series to a registry whose prefix is `ordinal`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("workqueue_depth", "Keys waiting for a worker", self.depth.clone());
+        registry.register("reconciles", "Reconciles by outcome", self.reconciles.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time of one reconcile, writes included",
+            self.duration.clone(),
+        );
+    }
+}

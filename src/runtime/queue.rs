@@ -1,0 +1,206 @@
+//! Keyed work queue: deduplication, delays and per-key backoff.
+//!
+//! [`Queue`] is pure, time is an argument. [`Workqueue`] is its shared, waiting shell.
+//! A key is in at most one place: waiting for a moment, ready, or being worked on (then a new request runs it again).
+//! Sources: client-go `util/workqueue`; backoff figures of kube-controller-manager's controllers.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::model::ObjectKey;
+
+/// First retry delay of a failing key.
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+/// Longest retry delay of a failing key (client-go `DefaultTypedControllerRateLimiter`).
+const BACKOFF_LONGEST: Duration = Duration::from_secs(1000);
+
+/// The queue as a value.
+#[derive(Debug, Default)]
+pub struct Queue {
+    ready: VecDeque<ObjectKey>,
+    is_ready: HashSet<ObjectKey>,
+    working: HashSet<ObjectKey>,
+    again: HashSet<ObjectKey>,
+    delayed: BTreeSet<(Instant, ObjectKey)>,
+    delayed_until: HashMap<ObjectKey, Instant>,
+    failures: HashMap<ObjectKey, u32>,
+}
+
+impl Queue {
+    /// Asks for `key` to be worked on as soon as possible.
+    pub fn add(&mut self, key: ObjectKey) {
+        if self.working.contains(&key) {
+            self.again.insert(key);
+        } else if self.is_ready.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Asks for `key` to be worked on at `at`; of several such requests the earliest stands.
+    pub fn add_at(&mut self, key: ObjectKey, at: Instant) {
+        if let Some(known) = self.delayed_until.get(&key).copied() {
+            if known <= at {
+                return;
+            }
+            self.delayed.remove(&(known, key.clone()));
+        }
+        self.delayed_until.insert(key.clone(), at);
+        self.delayed.insert((at, key));
+    }
+
+    /// The next key to work on, which counts as being worked on until [`Queue::done`].
+    pub fn take(&mut self, now: Instant) -> Option<ObjectKey> {
+        while let Some((at, _)) = self.delayed.first() {
+            if *at > now {
+                break;
+            }
+            let (_, key) = self.delayed.pop_first().expect("just seen");
+            self.delayed_until.remove(&key);
+            self.add(key);
+        }
+        let key = self.ready.pop_front()?;
+        self.is_ready.remove(&key);
+        self.working.insert(key.clone());
+        Some(key)
+    }
+
+    /// Ends the work on `key`; it is ready again at once if it was asked for meanwhile.
+    pub fn done(&mut self, key: &ObjectKey) {
+        self.working.remove(key);
+        if self.again.remove(key) {
+            self.add(key.clone());
+        }
+    }
+
+    /// The delay before the next try of a key that just failed: 5 ms, doubled per failure, at most 1000 s.
+    pub fn failed(&mut self, key: &ObjectKey) -> Duration {
+        let failures = self.failures.entry(key.clone()).or_insert(0);
+        let delay = BACKOFF_FIRST.saturating_mul(1 << (*failures).min(30));
+        *failures += 1;
+        delay.min(BACKOFF_LONGEST)
+    }
+
+    /// Forgets the failures of `key`.
+    pub fn succeeded(&mut self, key: &ObjectKey) {
+        self.failures.remove(key);
+    }
+
+    /// When the earliest delayed key falls due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.delayed.first().map(|(at, _)| *at)
+    }
+
+    /// Keys ready to be worked on.
+    pub fn depth(&self) -> usize {
+        self.ready.len()
+    }
+}
+
+/// A [`Queue`] shared by the watches that fill it and the workers that empty it.
+#[derive(Clone, Default)]
+pub struct Workqueue {
+    queue: Arc<Mutex<Queue>>,
+    changed: Arc<Notify>,
+}
+
+impl Workqueue {
+    /// See [`Queue::add`].
+    pub fn add(&self, key: ObjectKey) {
+        self.with(|it| it.add(key));
+        self.changed.notify_one();
+    }
+
+    /// Asks for `key` after `delay`.
+    pub fn add_after(&self, key: ObjectKey, delay: Duration) {
+        self.with(|it| it.add_at(key, Instant::now() + delay));
+        self.changed.notify_one();
+    }
+
+    /// Waits for a key to work on. Only one task may wait at a time.
+    pub async fn take(&self) -> ObjectKey {
+        loop {
+            let (taken, due) = self.with(|it| (it.take(Instant::now()), it.next_due()));
+            if let Some(key) = taken {
+                return key;
+            }
+            match due {
+                Some(due) => tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep_until(due) => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// Runs `f` on the queue itself.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Queue) -> R) -> R {
+        f(&mut self.lock())
+    }
+
+    /// Wakes the waiting task after [`Workqueue::with`] added something.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no code panics while it holds the queue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("ns", name)
+    }
+
+    #[test]
+    fn a_key_asked_for_twice_is_worked_on_once() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(key("a"));
+        queue.add(key("a"));
+        assert_eq!(queue.take(now), Some(key("a")));
+        assert_eq!(queue.take(now), None);
+    }
+
+    #[test]
+    fn a_key_asked_for_while_worked_on_runs_again_afterwards() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(key("a"));
+        queue.take(now);
+        queue.add(key("a"));
+        assert_eq!(queue.take(now), None, "never twice at the same time");
+        queue.done(&key("a"));
+        assert_eq!(queue.take(now), Some(key("a")));
+    }
+
+    #[test]
+    fn of_several_delays_the_earliest_stands() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        queue.add_at(key("a"), now + 3 * second);
+        queue.add_at(key("a"), now + second);
+        queue.add_at(key("a"), now + 2 * second);
+        assert_eq!(queue.next_due(), Some(now + second));
+        assert_eq!(queue.take(now), None);
+        assert_eq!(queue.take(now + second), Some(key("a")));
+        queue.done(&key("a"));
+        assert_eq!(queue.take(now + 9 * second), None);
+    }
+
+    #[test]
+    fn backoff_doubles_is_bounded_and_is_forgotten_on_success() {
+        let mut queue = Queue::default();
+        let delays: Vec<_> = (0..40).map(|_| queue.failed(&key("a"))).collect();
+        assert_eq!(delays[..3], [5, 10, 20].map(Duration::from_millis));
+        assert_eq!(delays[39], BACKOFF_LONGEST);
+        queue.succeeded(&key("a"));
+        assert_eq!(queue.failed(&key("a")), BACKOFF_FIRST);
+    }
+}
