@@ -1,0 +1,345 @@
+//! The `dns:` section of the configuration and what it means once checked.
+//!
+//! file, flags ──serde──▶ [`DnsConfig`] ──[`DnsConfig::check`]──▶ [`Zones`] ──▶ `dns::lookup`, `dns::respond`
+//!
+//! Keys follow the CoreDNS `kubernetes` plugin where it has an option for the same thing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName};
+
+/// Longest `ttl`, in seconds.
+pub const MAX_TTL: u32 = 3600;
+/// Upper end of the RR TTL of a SOA record that was asked for, in seconds.
+const MAX_SOA_TTL: u32 = 300;
+
+/// The `dns:` section. Any key may be left out; an unknown key is an error that names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct DnsConfig {
+    /// Zones served. Names under `in-addr.arpa` and `ip6.arpa` are reverse zones; PTR targets lie in the first other one.
+    pub zones: Vec<String>,
+    /// What `<address>.<namespace>.pod.<zone>` answers.
+    pub pods: PodMode,
+    /// Where the name of an endpoint comes from.
+    pub endpoint_names: EndpointNames,
+    /// Namespaces exposed; every other one is as if missing, PTR included. Empty: all.
+    pub namespaces: Vec<String>,
+    /// A ClusterIP service without a ready endpoint does not exist.
+    pub hide_empty_services: bool,
+    /// Watch EndpointSlices. Without them headless services and endpoint names do not exist.
+    pub endpoints: bool,
+    /// TTL of positive answers in seconds, 0 (do not cache) to 3600.
+    pub ttl: u32,
+    /// TTL of negative answers in seconds, 0 to 3600. Left out: the smaller of `ttl` and 5.
+    pub negative_ttl: Option<u32>,
+    /// TTL in seconds of the negative answer for a name that is known but not ready, such as a pod that is starting.
+    pub pending_ttl: u32,
+    /// Largest UDP reply in octets to a client that sent EDNS, 512 to 4096; without EDNS it is 512 (RFC 6891 §6.2.5).
+    pub max_udp_payload: u16,
+    /// Order of A, AAAA and SRV records: uniformly random for each reply, or sorted.
+    pub shuffle: Shuffle,
+    /// How long queries are still answered after shutdown began, so that clients find out first.
+    #[serde(serialize_with = "write_duration", deserialize_with = "read_duration")]
+    pub lameduck: Duration,
+    /// Which PTR records an address has when several endpoints carry it.
+    pub ptr: PtrMode,
+    /// Addresses published for the name server `ns.dns.<zone>`. Empty: those the server listens on.
+    pub name_server_addresses: Vec<IpAddr>,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            zones: ["cluster.local", "in-addr.arpa", "ip6.arpa"].map(String::from).to_vec(),
+            pods: PodMode::Disabled,
+            endpoint_names: EndpointNames::Hostname,
+            namespaces: Vec::new(),
+            hide_empty_services: false,
+            endpoints: true,
+            ttl: 5,
+            negative_ttl: None,
+            pending_ttl: 1,
+            max_udp_payload: 1232,
+            shuffle: Shuffle::On,
+            lameduck: Duration::from_secs(5),
+            ptr: PtrMode::All,
+            name_server_addresses: Vec::new(),
+        }
+    }
+}
+
+/// What `<address>.<namespace>.pod.<zone>` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodMode {
+    /// The names do not exist.
+    Disabled,
+    /// The address in the name, whether or not a pod has it. Anybody can mint such a name: do not issue wildcard
+    /// certificates for it.
+    Insecure,
+}
+
+/// Where the name of an endpoint comes from, in this order; the dashed address is always the last resort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointNames {
+    /// `hostname` of the endpoint.
+    Hostname,
+    /// `hostname`, else the pod name.
+    PodName,
+    /// `hostname`, and the pod name as an extra name.
+    Both,
+}
+
+/// Order of A, AAAA and SRV records in replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shuffle {
+    /// Random, every order equally likely.
+    On,
+    /// Sorted.
+    Off,
+}
+
+/// Which PTR records an address has when several endpoints carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PtrMode {
+    /// One for each endpoint name.
+    All,
+    /// Dashed addresses only when no endpoint has a hostname.
+    PreferHostname,
+    /// Hostnames only.
+    HostnameOnly,
+}
+
+fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
+    serializer.collect_str(&format_args!("{signed:#}"))
+}
+
+fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let signed: SignedDuration = text
+        .parse()
+        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as 5s: {error}")))?;
+    Duration::try_from(signed).map_err(|_| serde::de::Error::custom(format!("duration {text:?} is negative")))
+}
+
+/// A value of the section that cannot be used. The message names the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dns.{key}: {reason}")]
+pub struct ConfigError {
+    /// The key, camelCase, with an index where it is a list.
+    pub key: String,
+    /// What is wrong with the value.
+    pub reason: String,
+}
+
+fn fail<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError { key: key.into(), reason: reason.into() })
+}
+
+impl DnsConfig {
+    /// Checks every value and turns the section into the form that answers are made from.
+    ///
+    /// `listening`: the addresses served, used for the name server's own address records unless
+    /// `nameServerAddresses` says otherwise.
+    ///
+    /// # Errors
+    /// The first key whose value cannot be used; a person has to correct it.
+    pub fn check(&self, listening: &[IpAddr]) -> Result<Zones, ConfigError> {
+        let mut zones: Vec<Zone> = Vec::with_capacity(self.zones.len());
+        for (at, text) in self.zones.iter().enumerate() {
+            let key = || format!("zones[{at}]");
+            let apex: OwnerName = match text.parse() {
+                Ok(apex) => apex,
+                Err(error) => return fail(key(), format!("{text:?} is no zone: {error}")),
+            };
+            if apex.as_name().label_count() == 0 {
+                return fail(key(), "the root zone cannot be served");
+            }
+            if zones.iter().any(|it| it.apex == apex) {
+                return fail(key(), format!("{apex} is listed twice"));
+            }
+            let reverse = [IN_ADDR_ARPA, IP6_ARPA].iter().any(|it| {
+                let top = OwnerName::read(it).expect("a constant name is well-formed");
+                apex.as_name().relative_to(top.as_name()).is_some()
+            });
+            if reverse && super::name::reverse_name(apex.as_name()).is_none() {
+                return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
+            }
+            zones.push(Zone { apex, kind: if reverse { ZoneKind::Reverse } else { ZoneKind::Forward } });
+        }
+        let Some(primary) = zones.iter().position(|it| it.kind == ZoneKind::Forward) else {
+            return fail("zones", "at least one zone outside of in-addr.arpa and ip6.arpa is needed");
+        };
+        for (key, ttl) in
+            [("ttl", self.ttl), ("negativeTtl", self.negative_ttl.unwrap_or(0)), ("pendingTtl", self.pending_ttl)]
+        {
+            if ttl > MAX_TTL {
+                return fail(key, format!("{ttl} is above {MAX_TTL} seconds"));
+            }
+        }
+        if !(512..=4096).contains(&self.max_udp_payload) {
+            return fail("maxUdpPayload", format!("{} is not within 512 and 4096 octets", self.max_udp_payload));
+        }
+        for (at, namespace) in self.namespaces.iter().enumerate() {
+            if let Err(error) = namespace.parse::<super::name::Label>() {
+                return fail(format!("namespaces[{at}]"), format!("{namespace:?} is no namespace: {error}"));
+            }
+        }
+        let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
+        let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
+        Ok(Zones {
+            zones,
+            primary,
+            pods: self.pods,
+            ptr: self.ptr,
+            shuffle: self.shuffle,
+            max_udp_payload: self.max_udp_payload,
+            own_v4: own.iter().filter_map(|it| if let IpAddr::V4(it) = it { Some(*it) } else { None }).collect(),
+            own_v6: own.iter().filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None }).collect(),
+            ttl: self.ttl,
+            soa_ttl: self.ttl.min(MAX_SOA_TTL),
+            negative_ttl,
+            pending_ttl: self.pending_ttl,
+        })
+    }
+}
+
+/// The zones served and the fixed part of their answers. Immutable for the life of the process.
+#[derive(Debug, Clone)]
+pub struct Zones {
+    zones: Vec<Zone>,
+    primary: usize,
+    /// What pod address names answer.
+    pub pods: PodMode,
+    /// Which PTR records a shared address has.
+    pub ptr: PtrMode,
+    /// Order of records in replies.
+    pub shuffle: Shuffle,
+    /// Cap of UDP replies in octets.
+    pub max_udp_payload: u16,
+    /// IPv4 addresses of this name server.
+    pub own_v4: Vec<Ipv4Addr>,
+    /// IPv6 addresses of this name server.
+    pub own_v6: Vec<Ipv6Addr>,
+    /// TTL of positive records, in seconds.
+    pub ttl: u32,
+    /// TTL of the SOA record in a positive answer, in seconds.
+    pub soa_ttl: u32,
+    /// SOA minimum and SOA TTL of negative answers, in seconds (RFC 2308 §5).
+    pub negative_ttl: u32,
+    /// SOA TTL of negative answers for names that are known but not ready, in seconds.
+    pub pending_ttl: u32,
+}
+
+impl Zones {
+    /// The zone with the longest apex that `name` is within, and the labels left of that apex.
+    pub fn longest_match<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, &'n [u8])> {
+        let within = self.zones.iter().filter_map(|zone| Some((zone, name.relative_to(zone.apex())?)));
+        within.min_by_key(|(_, left)| left.len())
+    }
+
+    /// The first forward zone: where PTR targets lie.
+    pub fn primary(&self) -> &Zone {
+        &self.zones[self.primary]
+    }
+}
+
+/// One zone served.
+#[derive(Debug, Clone)]
+pub struct Zone {
+    apex: OwnerName,
+    /// Names of services, or of addresses.
+    pub kind: ZoneKind,
+}
+
+impl Zone {
+    /// The name of the zone.
+    pub fn apex(&self) -> NameRef<'_> {
+        self.apex.as_name()
+    }
+}
+
+/// What the names of a zone stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneKind {
+    /// Services, endpoints and ports.
+    Forward,
+    /// Addresses.
+    Reverse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(yaml: &str) -> Result<Zones, String> {
+        let config: DnsConfig = serde_saphyr::from_str(yaml).map_err(|it| it.to_string())?;
+        config.check(&[]).map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn an_empty_section_is_the_default_and_survives_printing() {
+        let config: DnsConfig = serde_saphyr::from_str("{}").unwrap();
+        assert_eq!(config, DnsConfig::default());
+        let printed = serde_json::to_string(&config).unwrap();
+        assert!(printed.contains(r#""lameduck":"5s""#), "{printed}");
+        assert_eq!(serde_json::from_str::<DnsConfig>(&printed).unwrap(), config);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        let cases = [
+            ("zones: [a..b]", "dns.zones[0]: \"a..b\" is no zone: name has an empty label"),
+            ("zones: [cluster.local, Cluster.Local.]", "dns.zones[1]: cluster.local. is listed twice"),
+            ("zones: ['.']", "dns.zones[0]: the root zone cannot be served"),
+            ("zones: [ip6.arpa]", "dns.zones: at least one zone outside of in-addr.arpa and ip6.arpa is needed"),
+            (
+                "zones: [a, x.in-addr.arpa]",
+                "dns.zones[1]: x.in-addr.arpa. is under the reverse tree but is no address prefix",
+            ),
+            ("ttl: 3601", "dns.ttl: 3601 is above 3600 seconds"),
+            ("negativeTtl: 9999", "dns.negativeTtl: 9999 is above 3600 seconds"),
+            ("maxUdpPayload: 100", "dns.maxUdpPayload: 100 is not within 512 and 4096 octets"),
+            ("namespaces: [a.b]", "dns.namespaces[0]: \"a.b\" is no namespace: name has a character other than"),
+        ];
+        for (yaml, want) in cases {
+            let got = check(yaml).expect_err(yaml);
+            assert!(got.starts_with(want), "{yaml}: {got}");
+        }
+        for (yaml, key) in [("tll: 5", "tll"), ("pods: verified", "verified"), ("lameduck: soon", "soon")] {
+            let got = check(yaml).expect_err(yaml);
+            assert!(got.contains(key), "{yaml}: {got}");
+        }
+    }
+
+    #[test]
+    fn ttls() {
+        let zones = check("ttl: 600").unwrap();
+        assert_eq!((zones.ttl, zones.soa_ttl, zones.negative_ttl, zones.pending_ttl), (600, 300, 5, 1));
+        assert_eq!(check("ttl: 0").unwrap().negative_ttl, 0);
+        assert_eq!(check("{ttl: 30, negativeTtl: 2, shuffle: off}").unwrap().negative_ttl, 2);
+    }
+
+    #[test]
+    fn longest_zone_wins() {
+        let zones = check("zones: [local, cluster.local, 10.in-addr.arpa]").unwrap();
+        let find = |name: &str| {
+            let name: OwnerName = name.parse().unwrap();
+            zones.longest_match(name.as_name()).map(|(zone, _)| zone.apex().to_string())
+        };
+        assert_eq!(find("web.cluster.local").unwrap(), "cluster.local.");
+        assert_eq!(find("mycluster.local").unwrap(), "local.");
+        assert_eq!(find("1.10.in-addr.arpa").unwrap(), "10.in-addr.arpa.");
+        assert_eq!(find("1.11.in-addr.arpa"), None);
+        assert_eq!(zones.primary().apex().to_string(), "local.");
+    }
+}

@@ -1,0 +1,484 @@
+//! Answers one question from one view of the index.
+//!
+//! (`View`, `Zones`, name, type) ──[`lookup`]──▶ [`Answer`] ──▶ `dns::respond`
+//!
+//! Pure and total: no I/O, no clock, no error; every question has exactly one [`Answer`]. The answer is made of plain
+//! values that borrow the view; nothing here knows a message format. Names arrive absolute and lower-case; case is
+//! folded once, at the wire (RFC 4343). Which endpoints have records is decided in `dns::records`, never here.
+//! A name exists if it owns a record or an existing name lies below it (RFC 8020); first the node is found, then the
+//! type is asked of it, so that NODATA and NXDOMAIN cannot depend on the type.
+//! Sources: RFC 1034 §3.6.2 and §4.3.2, RFC 2308 §2, RFC 6604, RFC 8020, RFC 8482; Kubernetes DNS specification 1.1.0.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
+use super::index::{Sync, View};
+use super::model::{Port, Protocol};
+use super::name::{NameRef, ReverseName, labels, pod_address, reverse_name};
+use super::records::{EndpointRef, Origin, Published, ServiceEntry};
+
+/// Longest chain of CNAME records that is followed.
+pub const MAX_CHAIN: usize = 10;
+
+/// A record type by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RrType(pub u16);
+
+#[allow(missing_docs, reason = "the names are those of the IANA registry")]
+impl RrType {
+    pub const A: Self = Self(1);
+    pub const NS: Self = Self(2);
+    pub const CNAME: Self = Self(5);
+    pub const SOA: Self = Self(6);
+    pub const PTR: Self = Self(12);
+    pub const TXT: Self = Self(16);
+    pub const AAAA: Self = Self(28);
+    pub const SRV: Self = Self(33);
+    pub const IXFR: Self = Self(251);
+    pub const AXFR: Self = Self(252);
+    pub const ANY: Self = Self(255);
+}
+
+/// What the zones say about one (owner name, type). Borrows the view.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// Targets of CNAME records in chain order: the first is owned by the question's name, each other one by the target
+    /// before it.
+    pub aliases: Vec<NameRef<'a>>,
+    /// What stands at the end of the chain.
+    pub outcome: Outcome<'a>,
+}
+
+/// What one name, the last of a chain, says about a type.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// The RRset.
+    Records(Records<'a>),
+    /// The chain ends with its last CNAME: asked for, looping, too long, or out of the zones. NOERROR.
+    AliasOnly,
+    /// The name exists, the type does not: NOERROR with the zone's SOA in the authority section.
+    NoData(&'a Zone),
+    /// Neither the name nor anything beneath it exists: NXDOMAIN with the zone's SOA.
+    NxDomain(&'a Zone, Absence),
+    /// Under no zone of ours: REFUSED.
+    NotOurZone,
+    /// The first full list has not arrived: SERVFAIL.
+    NotSynced,
+}
+
+/// How long the absence of a name is expected to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// Nothing is known of the name.
+    Unknown,
+    /// The name is known but not ready: a hostname of not-ready endpoints, a headless service without ready endpoints.
+    Pending,
+}
+
+/// One RRset, owned by the last name of the chain, and what belongs into the additional section with it.
+#[derive(Debug)]
+pub enum Records<'a> {
+    /// Distinct IPv4 addresses in no useful order.
+    A(Addresses<'a, Ipv4Addr>),
+    /// Distinct IPv6 addresses in no useful order.
+    Aaaa(Addresses<'a, Ipv6Addr>),
+    /// SRV records and the addresses of their targets.
+    Srv(SrvSet<'a>),
+    /// PTR targets in the order to send them.
+    Ptr(Vec<Target<'a>>),
+    /// The SOA record of this zone.
+    Soa(&'a Zone),
+    /// Name servers of this zone, and their addresses.
+    Ns(Vec<NameServer<'a>>),
+    /// TXT with the version of the DNS schema.
+    SchemaVersion,
+    /// The single HINFO record that answers ANY (RFC 8482 §4.2).
+    Hinfo,
+}
+
+/// Addresses of one family.
+#[derive(Debug)]
+pub enum Addresses<'a, T> {
+    /// From the index or the configuration.
+    Many(&'a [T]),
+    /// Spelled out in the question.
+    One(T),
+}
+
+impl<T> Addresses<'_, T> {
+    /// The addresses.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Many(all) => all,
+            Self::One(one) => std::slice::from_ref(one),
+        }
+    }
+}
+
+/// A name made of an endpoint label, if any, a service key and a zone: `[<endpoint>.]<service>.<ns>.svc.<zone>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Endpoint label without its length octet; `None` for the service itself.
+    pub endpoint: Option<&'a [u8]>,
+    /// `<service>.<ns>` as length-prefixed labels.
+    pub service: &'a [u8],
+    /// Apex of the zone.
+    pub zone: NameRef<'a>,
+}
+
+impl Target<'_> {
+    /// The name in wire form. May exceed 255 octets when the zone's own name is very long.
+    pub fn to_wire(self) -> Vec<u8> {
+        let mut wire = Vec::with_capacity(64 + self.service.len() + self.zone.wire().len());
+        if let Some(label) = self.endpoint {
+            wire.push(label.len() as u8);
+            wire.extend_from_slice(label);
+        }
+        wire.extend_from_slice(self.service);
+        wire.extend_from_slice(b"\x03svc");
+        wire.extend_from_slice(self.zone.wire());
+        wire
+    }
+}
+
+/// A name server of a zone with its addresses.
+#[derive(Debug)]
+pub struct NameServer<'a> {
+    /// `None`: `ns.dns.<zone>` of this zone.
+    pub target: Option<Target<'a>>,
+    /// The zone it serves.
+    pub zone: &'a Zone,
+    /// IPv4 addresses.
+    pub v4: &'a [Ipv4Addr],
+    /// IPv6 addresses.
+    pub v6: &'a [Ipv6Addr],
+}
+
+/// The SRV records of one owner name.
+#[derive(Debug, Clone, Copy)]
+pub struct SrvSet<'a> {
+    entry: &'a ServiceEntry,
+    zone: NameRef<'a>,
+    scope: SrvScope<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum SrvScope<'a> {
+    /// Every port of the service.
+    Service,
+    /// `_name._protocol` of the service.
+    Port(&'a [u8], Protocol),
+    /// Every port of one endpoint name.
+    Endpoint(EndpointRef<'a>),
+}
+
+/// The SRV records with one target.
+#[derive(Debug, Clone, Copy)]
+pub struct SrvTarget<'a> {
+    /// The target.
+    pub target: Target<'a>,
+    /// Its IPv4 addresses.
+    pub v4: &'a [Ipv4Addr],
+    /// Its IPv6 addresses.
+    pub v6: &'a [Ipv6Addr],
+    ports: &'a [Port],
+    scope: SrvScope<'a>,
+}
+
+impl<'a> SrvSet<'a> {
+    /// The targets in order of their labels, with at least one port and one address each.
+    pub fn targets(self) -> impl Iterator<Item = SrvTarget<'a>> {
+        let (zone, scope, entry) = (self.zone, self.scope, self.entry);
+        let of_endpoint = move |it: EndpointRef<'a>| SrvTarget {
+            target: Target { endpoint: Some(it.label()), service: entry.key(), zone },
+            v4: it.v4(),
+            v6: it.v6(),
+            ports: it.ports(),
+            scope,
+        };
+        let own = match (entry.published(), scope) {
+            (_, SrvScope::Endpoint(endpoint)) => Some(of_endpoint(endpoint)),
+            (Published::ClusterIp { v4, v6, ports }, _) => {
+                let target = Target { endpoint: None, service: entry.key(), zone };
+                Some(SrvTarget { target, v4, v6, ports, scope })
+            }
+            _ => None,
+        };
+        let spread = matches!(entry.published(), Published::Headless) && own.is_none();
+        let endpoints = spread.then(|| entry.endpoints().map(of_endpoint)).into_iter().flatten();
+        own.into_iter()
+            .chain(endpoints)
+            .filter(|it| it.v4.len() + it.v6.len() > 0 && it.matching().next().is_some())
+    }
+
+    /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.
+    pub fn weight(self) -> u16 {
+        let pairs: usize = self.targets().map(|it| (it.v4.len() + it.v6.len()) * it.matching().count()).sum();
+        (100 / pairs.max(1)).max(1) as u16
+    }
+}
+
+impl<'a> SrvTarget<'a> {
+    /// Port numbers, ascending and distinct.
+    pub fn port_numbers(self) -> impl Iterator<Item = u16> + 'a {
+        let mut last = None;
+        // Sorted by number, so equal ones (one number for TCP and UDP) are neighbours.
+        self.matching().map(|it| it.number).filter(move |it| last.replace(*it) != Some(*it))
+    }
+
+    fn matching(self) -> impl Iterator<Item = &'a Port> {
+        self.ports.iter().filter(move |port| match self.scope {
+            SrvScope::Service | SrvScope::Endpoint(_) => true,
+            SrvScope::Port(name, protocol) => port.protocol == protocol && port.name.as_bytes() == name,
+        })
+    }
+}
+
+/// What the zones say about `qtype` at `qname`. Types that are not questions about data (AXFR, IXFR) are the caller's.
+pub fn lookup<'a>(view: &'a View, zones: &'a Zones, qname: NameRef<'a>, qtype: RrType) -> Answer<'a> {
+    let mut aliases: Vec<NameRef<'a>> = Vec::new();
+    let mut name = qname;
+    loop {
+        let Some((zone, left)) = zones.longest_match(name) else {
+            let outcome = if aliases.is_empty() { Outcome::NotOurZone } else { Outcome::AliasOnly };
+            return Answer { aliases, outcome };
+        };
+        let node = match zone.kind {
+            ZoneKind::Forward => forward_node(view, zones, zone, left),
+            ZoneKind::Reverse => reverse_node(view, zones, zone, name, left),
+        };
+        let target = match node {
+            Node::Alias(target) if qtype != RrType::ANY => target,
+            other => {
+                let outcome = ask(view, zones, zone, other, qtype);
+                return Answer { aliases, outcome };
+            }
+        };
+        let repeated = target == qname || aliases.contains(&target);
+        aliases.push(target);
+        if repeated || qtype == RrType::CNAME || aliases.len() == MAX_CHAIN {
+            return Answer { aliases, outcome: Outcome::AliasOnly };
+        }
+        name = target;
+    }
+}
+
+/// What stands at a name, before any type is asked of it.
+enum Node<'a> {
+    Missing(Absence),
+    NotSynced,
+    EmptyNonTerminal,
+    Apex,
+    SchemaVersion,
+    NameServer,
+    Service(&'a ServiceEntry),
+    Endpoint(&'a ServiceEntry, EndpointRef<'a>),
+    Port(&'a ServiceEntry, &'a [u8], Protocol),
+    Alias(NameRef<'a>),
+    Pod(IpAddr),
+    Pointer(Vec<Target<'a>>),
+}
+
+/// `left`: the labels left of the zone's apex.
+fn forward_node<'a>(view: &'a View, zones: &Zones, zone: &Zone, left: &'a [u8]) -> Node<'a> {
+    debug_assert_eq!(zone.kind, ZoneKind::Forward);
+    // The longest names have five labels: _port._proto.service.namespace.svc.
+    let mut parts: [&[u8]; 6] = [&[]; 6];
+    let mut count = 0;
+    for (part, label) in parts.iter_mut().zip(labels(left)) {
+        *part = label;
+        count += 1;
+    }
+    let parts = &parts[..count];
+    match parts {
+        [] => return Node::Apex,
+        [b"dns-version"] => return Node::SchemaVersion,
+        [b"ns", b"dns"] => return Node::NameServer,
+        [b"dns" | b"svc" | b"pod"] => return Node::EmptyNonTerminal,
+        _ if view.sync() == Sync::Waiting => return Node::NotSynced,
+        _ => {}
+    }
+    let missing = Node::Missing(Absence::Unknown);
+    match parts {
+        [namespace, b"svc"] if view.has_namespace(namespace) => Node::EmptyNonTerminal,
+        [.., b"pod"] if zones.pods == PodMode::Disabled => missing,
+        [namespace, b"pod"] if view.has_namespace(namespace) => Node::EmptyNonTerminal,
+        [address, namespace, b"pod"] if view.has_namespace(namespace) => {
+            pod_address(address).map_or(missing, Node::Pod)
+        }
+        [below @ .., service, namespace, b"svc"] if below.len() <= 2 => {
+            let start: usize = below.iter().map(|it| 1 + it.len()).sum();
+            let end = start + service.len() + namespace.len() + 2;
+            view.service(&left[start..end]).map_or(missing, |entry| service_node(entry, below))
+        }
+        _ => missing,
+    }
+}
+
+/// `below`: the labels left of the service, at most two.
+fn service_node<'a>(entry: &'a ServiceEntry, below: &[&'a [u8]]) -> Node<'a> {
+    let missing = Node::Missing(Absence::Unknown);
+    if let Published::ExternalName(target) = entry.published() {
+        return if below.is_empty() { Node::Alias(target.as_name()) } else { missing };
+    }
+    // Nothing lies below a headless service without ready endpoints, and so it does not exist itself.
+    let exists = entry.has_endpoints() || !matches!(entry.published(), Published::Headless);
+    match below {
+        [] if exists => Node::Service(entry),
+        [] => Node::Missing(Absence::Pending),
+        [label] => {
+            if let Some(endpoint) = entry.endpoint(label) {
+                return Node::Endpoint(entry, endpoint);
+            }
+            let protocol = Protocol::from_label(label);
+            if protocol.is_some_and(|it| entry.named_ports().any(|port| port.protocol == it)) {
+                return Node::EmptyNonTerminal;
+            }
+            Node::Missing(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
+        }
+        [port, protocol] => match (port.strip_prefix(b"_"), Protocol::from_label(protocol)) {
+            (Some(name), Some(protocol)) if entry.has_port(name, protocol) => Node::Port(entry, name, protocol),
+            _ => missing,
+        },
+        _ => missing,
+    }
+}
+
+fn reverse_node<'a>(view: &'a View, zones: &'a Zones, zone: &Zone, name: NameRef<'a>, left: &[u8]) -> Node<'a> {
+    debug_assert_eq!(zone.kind, ZoneKind::Reverse);
+    match left {
+        b"" => return Node::Apex,
+        b"\x03dns" => return Node::EmptyNonTerminal,
+        b"\x02ns\x03dns" => return Node::NameServer,
+        _ if view.sync() == Sync::Waiting => return Node::NotSynced,
+        _ => {}
+    }
+    match reverse_name(name) {
+        None => Node::Missing(Absence::Unknown),
+        Some(ReverseName::Address(address)) => {
+            let targets = pointers(view, zones, address);
+            if targets.is_empty() { Node::Missing(Absence::Unknown) } else { Node::Pointer(targets) }
+        }
+        Some(ReverseName::Block(first, last)) => {
+            let named = |entry: &ServiceEntry, address| {
+                zones.ptr != PtrMode::HostnameOnly
+                    || entry.has_cluster_ip(address)
+                    || entry.endpoints_with(address).any(|it| it.origin() == Origin::Hostname)
+            };
+            if view.any_address_within(first, last, named) {
+                Node::EmptyNonTerminal
+            } else {
+                Node::Missing(Absence::Unknown)
+            }
+        }
+    }
+}
+
+/// PTR targets of an address: the service whose clusterIP it is, else endpoint names: those with a hostname first, then
+/// by namespace, service and name.
+fn pointers<'a>(view: &'a View, zones: &'a Zones, address: IpAddr) -> Vec<Target<'a>> {
+    let zone = zones.primary().apex();
+    let services = view.services_with(address);
+    if let Some(entry) = services.iter().find(|it| it.has_cluster_ip(address)) {
+        return vec![Target { endpoint: None, service: entry.key(), zone }];
+    }
+    let mut found: Vec<(bool, Target<'a>)> = Vec::new();
+    for entry in services {
+        found.extend(entry.endpoints_with(address).map(|it| {
+            let target = Target { endpoint: Some(it.label()), service: entry.key(), zone };
+            (it.origin() != Origin::Hostname, target)
+        }));
+    }
+    found.sort_by_key(|(unnamed, _)| *unnamed);
+    let named = found.iter().filter(|(unnamed, _)| !unnamed).count();
+    match zones.ptr {
+        PtrMode::All => {}
+        PtrMode::PreferHostname if named == 0 => {}
+        PtrMode::PreferHostname | PtrMode::HostnameOnly => found.truncate(named),
+    }
+    found.into_iter().map(|(_, target)| target).collect()
+}
+
+fn ask<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone, node: Node<'a>, qtype: RrType) -> Outcome<'a> {
+    let node = match node {
+        Node::Missing(absence) => return Outcome::NxDomain(zone, absence),
+        Node::NotSynced => return Outcome::NotSynced,
+        _ if qtype == RrType::ANY => return Outcome::Records(Records::Hinfo),
+        existing => existing,
+    };
+    let apex = zone.apex();
+    let records = match (node, qtype) {
+        (Node::Apex, RrType::SOA) => Some(Records::Soa(zone)),
+        (Node::Apex, RrType::NS) => Some(Records::Ns(name_servers(view, zones, zone))),
+        (Node::SchemaVersion, RrType::TXT) => Some(Records::SchemaVersion),
+        (Node::NameServer, RrType::A) => a(&zones.own_v4),
+        (Node::NameServer, RrType::AAAA) => aaaa(&zones.own_v6),
+        (Node::Service(entry), RrType::A) => match entry.published() {
+            Published::ClusterIp { v4, .. } => a(v4),
+            _ => a(entry.endpoint_v4()),
+        },
+        (Node::Service(entry), RrType::AAAA) => match entry.published() {
+            Published::ClusterIp { v6, .. } => aaaa(v6),
+            _ => aaaa(entry.endpoint_v6()),
+        },
+        (Node::Service(entry), RrType::SRV) => srv(SrvSet { entry, zone: apex, scope: SrvScope::Service }),
+        (Node::Endpoint(_, endpoint), RrType::A) => a(endpoint.v4()),
+        (Node::Endpoint(_, endpoint), RrType::AAAA) => aaaa(endpoint.v6()),
+        (Node::Endpoint(entry, endpoint), RrType::SRV) => {
+            srv(SrvSet { entry, zone: apex, scope: SrvScope::Endpoint(endpoint) })
+        }
+        (Node::Port(entry, name, protocol), RrType::SRV) => {
+            srv(SrvSet { entry, zone: apex, scope: SrvScope::Port(name, protocol) })
+        }
+        (Node::Pod(IpAddr::V4(it)), RrType::A) => Some(Records::A(Addresses::One(it))),
+        (Node::Pod(IpAddr::V6(it)), RrType::AAAA) => Some(Records::Aaaa(Addresses::One(it))),
+        (Node::Pointer(targets), RrType::PTR) => Some(Records::Ptr(targets)),
+        _ => None,
+    };
+    records.map_or(Outcome::NoData(zone), Outcome::Records)
+}
+
+fn a(addresses: &[Ipv4Addr]) -> Option<Records<'_>> {
+    (!addresses.is_empty()).then_some(Records::A(Addresses::Many(addresses)))
+}
+
+fn aaaa(addresses: &[Ipv6Addr]) -> Option<Records<'_>> {
+    (!addresses.is_empty()).then_some(Records::Aaaa(Addresses::Many(addresses)))
+}
+
+fn srv(set: SrvSet<'_>) -> Option<Records<'_>> {
+    set.targets().next().is_some().then_some(Records::Srv(set))
+}
+
+/// The services that publish one of this server's own addresses as a ready endpoint, else `ns.dns.<zone>`.
+fn name_servers<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone) -> Vec<NameServer<'a>> {
+    let own = zones.own_v4.iter().map(|it| IpAddr::V4(*it)).chain(zones.own_v6.iter().map(|it| IpAddr::V6(*it)));
+    let apex = if zone.kind == ZoneKind::Forward { zone.apex() } else { zones.primary().apex() };
+    let mut servers: Vec<NameServer<'a>> = Vec::new();
+    let mut add = |server: NameServer<'a>| {
+        if servers.iter().all(|it| it.target != server.target) {
+            servers.push(server);
+        }
+    };
+    for address in own {
+        for entry in view.services_with(address) {
+            for endpoint in entry.endpoints_with(address) {
+                let endpoint_label = Some(endpoint.label());
+                match entry.published() {
+                    Published::ClusterIp { v4, v6, .. } => {
+                        let target = Target { endpoint: None, service: entry.key(), zone: apex };
+                        add(NameServer { target: Some(target), zone, v4, v6 });
+                    }
+                    _ => {
+                        let target = Target { endpoint: endpoint_label, service: entry.key(), zone: apex };
+                        add(NameServer { target: Some(target), zone, v4: endpoint.v4(), v6: endpoint.v6() });
+                    }
+                }
+            }
+        }
+    }
+    if servers.is_empty() {
+        servers.push(NameServer { target: None, zone, v4: &zones.own_v4, v6: &zones.own_v6 });
+    }
+    servers
+}

@@ -1,0 +1,115 @@
+//! What DNS keeps of API objects: the inputs of `dns::records`.
+//!
+//! API object ──`dns::narrow`──▶ these values ──▶ `dns::cache` ──▶ `dns::records`
+//!
+//! Plain data without rules: who has a record is decided in `dns::records`.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::model::ObjectKey;
+
+/// A Service, reduced to what answers depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// How the service is reached.
+    pub kind: ServiceKind,
+    /// `spec.ports`, in the order of the object.
+    pub ports: Vec<Port>,
+    /// Whether a selector feeds its slices; only a metric label depends on it.
+    pub selector: Selector,
+}
+
+/// How a Service is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// ClusterIP, NodePort and LoadBalancer services: the `clusterIPs`.
+    ClusterIp(Vec<IpAddr>),
+    /// `clusterIP: None`.
+    Headless,
+    /// `externalName`, as written.
+    ExternalName(String),
+}
+
+/// Whether a Service selects pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selector {
+    /// `spec.selector` is present and not empty.
+    Present,
+    /// Slices are written by somebody other than the endpoint slice controller.
+    Absent,
+}
+
+/// A transport protocol that can stand in an SRV owner name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// `_tcp`
+    Tcp,
+    /// `_udp`
+    Udp,
+    /// `_sctp`
+    Sctp,
+}
+
+impl Protocol {
+    /// The protocol of an owner label such as `_tcp`, given in lower case.
+    pub fn from_label(label: &[u8]) -> Option<Self> {
+        match label {
+            b"_tcp" => Some(Self::Tcp),
+            b"_udp" => Some(Self::Udp),
+            b"_sctp" => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+}
+
+/// A port of a Service or slice that has a number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// Port number, 1 to 65535.
+    pub number: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Lower-case name; empty for an unnamed port.
+    pub name: Box<str>,
+}
+
+/// An EndpointSlice with addresses, reduced to what answers depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Label `kubernetes.io/service-name`: the service in the same namespace that it belongs to.
+    pub service: String,
+    /// Every endpoint, ready or not, in the order of the object.
+    pub endpoints: Vec<Endpoint>,
+    /// The ports that have a number.
+    pub ports: Vec<Port>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`.
+    pub trigger_time: Option<Timestamp>,
+}
+
+/// One endpoint of a slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Addresses of the slice's family.
+    pub addresses: Vec<IpAddr>,
+    /// Whether the endpoint is published.
+    pub readiness: Readiness,
+    /// `hostname`.
+    pub hostname: Option<Box<str>>,
+    /// Name of the target when it is a Pod.
+    pub pod: Option<Box<str>>,
+}
+
+/// Whether an endpoint is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// `conditions.ready` is true or absent.
+    Ready,
+    /// `conditions.ready` is false.
+    NotReady,
+}

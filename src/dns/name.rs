@@ -1,0 +1,478 @@
+//! Owner-name grammar: names in wire form, folded once, and the address names of the reverse zones.
+//!
+//! query octets ──[`OwnerName::read`]──▶ [`NameRef`] ──▶ `dns::lookup`
+//!
+//! A name is a sequence of length-prefixed labels that ends with the root label, at most 255 octets. Folding turns
+//! `A`-`Z` into `a`-`z` and touches nothing else, so octets above 0x7f stay distinct (RFC 4343 §3). Labels are compared
+//! with their length octet, never as joined text: a label that contains a dot or a NUL is one label and matches nothing
+//! in the index, because no label of the index contains one ([`Label`]).
+//! Sources: RFC 1035 §3.1, RFC 4343, RFC 3596 §2.5.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Longest name in octets, the root label included (RFC 1035 §2.3.4).
+pub const MAX_NAME: usize = 255;
+/// Longest label in octets, without its length octet (RFC 1035 §2.3.4).
+pub const MAX_LABEL: usize = 63;
+
+/// Why octets or text are not a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The octets end before the root label.
+    #[error("name ends before its root label")]
+    Unterminated,
+    /// A length octet above 63: a compression pointer or a reserved label type.
+    #[error("label is longer than 63 octets")]
+    LongLabel,
+    /// The name exceeds 255 octets.
+    #[error("name is longer than 255 octets")]
+    LongName,
+    /// Text with an empty label (`a..b`), or no text at all.
+    #[error("name has an empty label")]
+    EmptyLabel,
+    /// Text with an octet that no label of ours has: a space, a control character, a backslash, or non-ASCII.
+    #[error("name has a character other than letters, digits, '-' and '_'")]
+    BadCharacter,
+}
+
+/// An absolute name in wire form, lower case. Lives on the stack: reading a query allocates nothing.
+#[derive(Clone, Copy)]
+pub struct OwnerName {
+    len: u8,
+    octets: [u8; MAX_NAME],
+}
+
+impl OwnerName {
+    /// Reads one uncompressed name from the start of `octets` and folds it.
+    ///
+    /// The first name of a message has nothing before it that a compression pointer could mean, so a pointer is an error.
+    /// The length of the result is the number of octets read.
+    pub fn read(octets: &[u8]) -> Result<Self, NameError> {
+        let mut at = 0;
+        loop {
+            let len = usize::from(*octets.get(at).ok_or(NameError::Unterminated)?);
+            if len > MAX_LABEL {
+                return Err(NameError::LongLabel);
+            }
+            at += 1 + len;
+            if at > MAX_NAME {
+                return Err(NameError::LongName);
+            }
+            if len == 0 {
+                break;
+            }
+        }
+        let mut name = Self { len: at as u8, octets: [0; MAX_NAME] };
+        name.octets[..at].copy_from_slice(octets.get(..at).ok_or(NameError::Unterminated)?);
+        // Length octets are at most 63 and so are never taken for letters.
+        name.octets[..at].make_ascii_lowercase();
+        Ok(name)
+    }
+
+    /// The name as a borrowed value.
+    pub fn as_name(&self) -> NameRef<'_> {
+        NameRef(&self.octets[..usize::from(self.len)])
+    }
+}
+
+impl FromStr for OwnerName {
+    type Err = NameError;
+
+    /// Parses presentation format without escapes; a final dot is optional, `.` is the root.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        if !text.is_empty() {
+            for label in text.split('.') {
+                push_label(&mut wire, label.as_bytes())?;
+            }
+        }
+        wire.push(0);
+        Self::read(&wire)
+    }
+}
+
+fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), NameError> {
+    if label.is_empty() {
+        return Err(NameError::EmptyLabel);
+    }
+    if label.len() > MAX_LABEL {
+        return Err(NameError::LongLabel);
+    }
+    if !label.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'/' | b'*')) {
+        return Err(NameError::BadCharacter);
+    }
+    wire.push(label.len() as u8);
+    wire.extend_from_slice(label);
+    Ok(())
+}
+
+impl PartialEq for OwnerName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_name() == other.as_name()
+    }
+}
+
+impl Eq for OwnerName {}
+
+impl fmt::Debug for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.as_name(), f)
+    }
+}
+
+impl fmt::Display for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.as_name(), f)
+    }
+}
+
+/// A borrowed absolute name in wire form, lower case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameRef<'a>(&'a [u8]);
+
+impl<'a> NameRef<'a> {
+    /// The octets, root label included.
+    pub fn wire(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The labels left of `apex`, still length-prefixed and without the root; empty at the apex itself.
+    /// `None` when the name is not within the zone. Compared label by label: `mycluster.local` is not within
+    /// `cluster.local`.
+    pub fn relative_to(self, apex: NameRef<'_>) -> Option<&'a [u8]> {
+        let cut = self.0.len().checked_sub(apex.0.len())?;
+        let (left, right) = self.0.split_at(cut);
+        if right != apex.0 {
+            return None;
+        }
+        let mut at = 0;
+        while at < cut {
+            at += 1 + usize::from(self.0[at]);
+        }
+        (at == cut).then_some(left)
+    }
+
+    /// How many labels the name has, the root label not counted.
+    pub fn label_count(self) -> usize {
+        labels(&self.0[..self.0.len() - 1]).count()
+    }
+}
+
+impl fmt::Display for NameRef<'_> {
+    /// Presentation format with `\DDD` for octets outside of printable ASCII and `\` before a dot or backslash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() == 1 {
+            return f.write_str(".");
+        }
+        for label in labels(&self.0[..self.0.len() - 1]) {
+            for &octet in label {
+                match octet {
+                    b'.' | b'\\' => write!(f, "\\{}", char::from(octet))?,
+                    0x21..=0x7e => write!(f, "{}", char::from(octet))?,
+                    _ => write!(f, "\\{octet:03}")?,
+                }
+            }
+            f.write_str(".")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An absolute name in wire form that the index owns, such as the target of an ExternalName service.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BoxedName(Box<[u8]>);
+
+impl BoxedName {
+    /// The name as a borrowed value.
+    pub fn as_name(&self) -> NameRef<'_> {
+        NameRef(&self.0)
+    }
+}
+
+impl From<&OwnerName> for BoxedName {
+    fn from(name: &OwnerName) -> Self {
+        Self(name.as_name().wire().into())
+    }
+}
+
+impl fmt::Debug for BoxedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.as_name(), f)
+    }
+}
+
+/// The labels of a length-prefixed sequence without the root label, left to right, without their length octets.
+pub fn labels(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = wire;
+    std::iter::from_fn(move || {
+        let (len, tail) = rest.split_first()?;
+        let (label, tail) = tail.split_at_checked(usize::from(*len))?;
+        rest = tail;
+        Some(label)
+    })
+}
+
+/// One lower-case label that can stand in the index, without its length octet.
+///
+/// Built from the name of an API object: 1 to 63 octets of letters, digits, `-` and `_`. Anything else (a pod name with
+/// dots, say) could not be asked for by its position and is refused here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(Box<[u8]>);
+
+impl Label {
+    /// The octets of the label.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for Label {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let mut wire = Vec::with_capacity(text.len() + 1);
+        push_label(&mut wire, text.as_bytes())?;
+        wire.remove(0);
+        wire.make_ascii_lowercase();
+        Ok(Self(wire.into()))
+    }
+}
+
+/// The key of a Service in the index: `<service>.<namespace>` as two length-prefixed lower-case labels, which is how the
+/// two stand in a query. `None` when one of them is no label.
+pub fn service_key(service: &str, namespace: &str) -> Option<Vec<u8>> {
+    let mut wire = Vec::with_capacity(service.len() + namespace.len() + 2);
+    push_label(&mut wire, service.as_bytes()).ok()?;
+    push_label(&mut wire, namespace.as_bytes()).ok()?;
+    wire.make_ascii_lowercase();
+    Some(wire)
+}
+
+/// The addresses that a name of a reverse zone covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReverseName {
+    /// A full address: four octets or 32 nibbles.
+    Address(IpAddr),
+    /// Fewer labels: every address from the first to the last, both included.
+    Block(IpAddr, IpAddr),
+}
+
+/// Wire form of `in-addr.arpa.`
+pub const IN_ADDR_ARPA: &[u8] = b"\x07in-addr\x04arpa\0";
+/// Wire form of `ip6.arpa.`
+pub const IP6_ARPA: &[u8] = b"\x03ip6\x04arpa\0";
+
+/// The addresses of a name under `in-addr.arpa` or `ip6.arpa`; `None` when a label is no octet or nibble, when there are
+/// too many of them, or when the name is in neither tree.
+///
+/// IPv4 labels are decimal without leading zeros, 0 to 255; IPv6 labels are one hexadecimal digit.
+pub fn reverse_name(name: NameRef<'_>) -> Option<ReverseName> {
+    if let Some(left) = name.relative_to(NameRef(IN_ADDR_ARPA)) {
+        let mut octets = [0u8; 4];
+        let count = labels(left).count();
+        for (position, label) in labels(left).enumerate() {
+            // The leftmost label is the least significant octet.
+            *octets.get_mut(count - 1 - position)? = decimal_octet(label)?;
+        }
+        let first = u32::from_be_bytes(octets);
+        let host_bits = 32 - 8 * count as u32;
+        let last = first | 1u32.checked_shl(host_bits).map_or(u32::MAX, |it| it - 1);
+        return Some(reverse(first == last, Ipv4Addr::from(first).into(), Ipv4Addr::from(last).into()));
+    }
+    let left = name.relative_to(NameRef(IP6_ARPA))?;
+    let count = labels(left).count();
+    if count > 32 {
+        return None;
+    }
+    let mut first = 0u128;
+    for (position, label) in labels(left).enumerate() {
+        let [digit] = label else { return None };
+        let nibble = u128::from(char::from(*digit).to_digit(16)?);
+        first |= nibble << (4 * (32 - count + position));
+    }
+    let last = first | 1u128.checked_shl(128 - 4 * count as u32).map_or(u128::MAX, |it| it - 1);
+    Some(reverse(count == 32, Ipv6Addr::from(first).into(), Ipv6Addr::from(last).into()))
+}
+
+fn reverse(full: bool, first: IpAddr, last: IpAddr) -> ReverseName {
+    if full { ReverseName::Address(first) } else { ReverseName::Block(first, last) }
+}
+
+fn decimal_octet(label: &[u8]) -> Option<u8> {
+    let plain = !label.is_empty() && label.iter().all(u8::is_ascii_digit) && (label.len() == 1 || label[0] != b'0');
+    std::str::from_utf8(label).ok().filter(|_| plain)?.parse().ok()
+}
+
+/// The address in a label of `<address>.<namespace>.pod.<zone>`: exactly three `-` and no `--` mean an IPv4 dotted quad,
+/// otherwise every `-` stands for `:` of an IPv6 address.
+pub fn pod_address(label: &[u8]) -> Option<IpAddr> {
+    if !label.iter().all(|it| it.is_ascii_hexdigit() || *it == b'-') {
+        return None;
+    }
+    let text = std::str::from_utf8(label).ok()?;
+    if text.matches('-').count() == 3 && !text.contains("--") {
+        return text.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    }
+    text.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+}
+
+/// The endpoint name of an address: canonical text with `.` or `:` replaced by `-`; a final `-` gets a `0` behind it.
+pub fn dashed_address(address: IpAddr) -> String {
+    let mut text = address.to_string().replace(['.', ':'], "-");
+    if text.ends_with('-') {
+        text.push('0');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> OwnerName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn zones_match_by_label() {
+        let cases = [
+            ("web.cluster.local.", "cluster.local.", Some("\x03web")),
+            ("cluster.local.", "cluster.local.", Some("")),
+            ("x.mycluster.local.", "cluster.local.", None),
+            ("local.", "cluster.local.", None),
+            ("WEB.Cluster.LOCAL", "cluster.local", Some("\x03web")),
+            ("a.b.", ".", Some("\x01a\x01b")),
+        ];
+        for (owner, apex, want) in cases {
+            let (owner, apex) = (name(owner), name(apex));
+            assert_eq!(owner.as_name().relative_to(apex.as_name()), want.map(str::as_bytes), "{owner} in {apex}");
+        }
+        // A label that merely contains the octets of the zone is not within it.
+        let tricky = OwnerName::read(b"\x0ex\x07cluster\x05local\0").unwrap_err();
+        assert_eq!(tricky, NameError::Unterminated);
+        let tricky = OwnerName::read(b"\x0fx\x07cluster\x05local\0\0").unwrap();
+        assert_eq!(tricky.as_name().relative_to(name("local").as_name()), None);
+    }
+
+    #[test]
+    fn only_ascii_letters_fold() {
+        let upper = OwnerName::read(b"\x03\xc4B.\0").unwrap();
+        assert_eq!(upper.as_name().wire(), b"\x03\xc4b.\0");
+        assert_ne!(upper, OwnerName::read(b"\x03\xe4b.\0").unwrap());
+        assert_eq!(upper.to_string(), "\\196b\\..");
+    }
+
+    #[test]
+    fn reverse_names() {
+        let cases = [
+            ("4.3.2.10.in-addr.arpa", "10.2.3.4"),
+            ("3.2.10.in-addr.arpa", "10.2.3.0-10.2.3.255"),
+            ("in-addr.arpa", "0.0.0.0-255.255.255.255"),
+            ("04.3.2.10.in-addr.arpa", "-"),
+            ("256.3.2.10.in-addr.arpa", "-"),
+            ("1.4.3.2.10.in-addr.arpa", "-"),
+            ("web.prod.svc.in-addr.arpa", "-"),
+            ("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.f.ip6.arpa", "fd00::7"),
+            ("d.f.ip6.arpa", "fd00::-fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("x.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", "-"),
+            ("1.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", "-"),
+            ("00.f.ip6.arpa", "-"),
+            ("cluster.local", "-"),
+        ];
+        for (owner, want) in cases {
+            let got = match reverse_name(name(owner).as_name()) {
+                None => "-".to_string(),
+                Some(ReverseName::Address(address)) => address.to_string(),
+                Some(ReverseName::Block(first, last)) => format!("{first}-{last}"),
+            };
+            assert_eq!(got, want, "{owner}");
+        }
+    }
+
+    #[test]
+    fn address_labels() {
+        let cases = [
+            ("10-1-2-3", Some("10.1.2.3")),
+            ("10-1-2-03", None),
+            ("10-1-2-256", None),
+            ("1--2-3", Some("1::2:3")),
+            ("fd00-0-0-0-0-0-0-7", Some("fd00::7")),
+            ("fd00--7", Some("fd00::7")),
+            ("10.1.2.3", None),
+            ("web", None),
+            ("", None),
+        ];
+        for (label, want) in cases {
+            assert_eq!(pod_address(label.as_bytes()), want.map(|it| it.parse().unwrap()), "{label}");
+        }
+        let dashed = [("10.1.2.3", "10-1-2-3"), ("fd00::7", "fd00--7"), ("2001:db8:5:1::", "2001-db8-5-1--0")];
+        for (address, want) in dashed {
+            assert_eq!(dashed_address(address.parse().unwrap()), want);
+        }
+    }
+
+    #[test]
+    fn labels_of_the_index() {
+        for bad in ["", "a.b", "a\0", "käse", &"x".repeat(64)] {
+            assert!(bad.parse::<Label>().is_err(), "{bad:?}");
+        }
+        assert_eq!("Web-0".parse::<Label>().unwrap().as_bytes(), b"web-0");
+        assert_eq!(service_key("Web", "prod").unwrap(), b"\x03web\x04prod");
+        assert_eq!(service_key("a.b", "prod"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics_and_folds_once(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(name) = OwnerName::read(&octets) {
+                let wire = name.as_name().wire().to_vec();
+                prop_assert!(wire.len() <= MAX_NAME);
+                prop_assert!(octets[..wire.len()].eq_ignore_ascii_case(&wire));
+                prop_assert_eq!(OwnerName::read(&wire).unwrap(), name);
+                let _ = (name.to_string(), reverse_name(name.as_name()), name.as_name().label_count());
+            }
+        }
+
+        #[test]
+        fn text_and_wire_agree(labels in proptest::collection::vec("[a-zA-Z0-9_-]{1,63}", 0..4)) {
+            let text = format!("{}.", labels.join("."));
+            let name: OwnerName = text.parse().unwrap();
+            prop_assert_eq!(name.to_string(), text.to_ascii_lowercase());
+            prop_assert_eq!(name.as_name().label_count(), labels.len());
+        }
+
+        #[test]
+        fn every_address_has_one_reverse_name(bits in any::<u128>(), short in any::<u32>()) {
+            let six = Ipv6Addr::from(bits);
+            let text: String = format!("{bits:032x}").chars().rev().flat_map(|it| [it, '.']).collect();
+            let owner: OwnerName = format!("{text}ip6.arpa.").parse().unwrap();
+            prop_assert_eq!(reverse_name(owner.as_name()), Some(ReverseName::Address(six.into())));
+            let four = Ipv4Addr::from(short);
+            let [a, b, c, d] = four.octets();
+            let owner: OwnerName = format!("{d}.{c}.{b}.{a}.in-addr.arpa").parse().unwrap();
+            prop_assert_eq!(reverse_name(owner.as_name()), Some(ReverseName::Address(four.into())));
+        }
+
+        #[test]
+        fn dashed_names_parse_back(bits in any::<u128>(), short in any::<u32>()) {
+            for address in [IpAddr::V6(bits.into()), IpAddr::V4(short.into())] {
+                let label = dashed_address(address);
+                prop_assert!(label.parse::<Label>().is_ok());
+                // An IPv4-mapped address prints a dotted quad, which has no colon spelling.
+                if !label.starts_with("--ffff-") {
+                    prop_assert_eq!(pod_address(label.as_bytes()), Some(address));
+                }
+            }
+        }
+    }
+}
