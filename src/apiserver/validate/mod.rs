@@ -1,6 +1,7 @@
 //! Validation of objects before they are stored.
 
 mod error;
+pub mod names;
 
 use crate::apiserver::resources::Resource;
 pub use error::{FieldError, FieldErrorReason};
