@@ -1,0 +1,118 @@
+//! Defaults of the kinds that make Pods from a template, and of those that watch over them.
+
+use super::{child, each, pod_spec, set, storage};
+use serde_json::{Value, json};
+
+fn template(spec: &mut Value) {
+    let template = child(spec, "template");
+    child(template, "metadata");
+    pod_spec::pod_spec(child(template, "spec"));
+}
+
+/// Source: apps `SetDefaults_StatefulSet`.
+///
+/// An explicit strategy type without a `rollingUpdate` block stays without one.
+pub fn stateful_set(object: &mut Value) {
+    let spec = child(object, "spec");
+    template(spec);
+    set(spec, "podManagementPolicy", "OrderedReady");
+    let strategy = child(spec, "updateStrategy");
+    if strategy["type"].as_str().unwrap_or_default().is_empty() {
+        set(strategy, "type", "RollingUpdate");
+        child(strategy, "rollingUpdate");
+    }
+    if strategy["type"] == "RollingUpdate" && strategy.get("rollingUpdate").is_some() {
+        set(child(strategy, "rollingUpdate"), "partition", 0);
+    }
+    let retention = child(spec, "persistentVolumeClaimRetentionPolicy");
+    set(retention, "whenDeleted", "Retain");
+    set(retention, "whenScaled", "Retain");
+    set(spec, "replicas", 1);
+    set(spec, "revisionHistoryLimit", 10);
+    each(spec, "volumeClaimTemplates", |claim| {
+        set(claim, "apiVersion", "v1");
+        set(claim, "kind", "PersistentVolumeClaim");
+        storage::claim(claim);
+    });
+    counters(object, &["replicas", "availableReplicas"]);
+}
+
+/// Source: apps `SetDefaults_Deployment`.
+pub fn deployment(object: &mut Value) {
+    let spec = child(object, "spec");
+    template(spec);
+    set(spec, "replicas", 1);
+    let strategy = child(spec, "strategy");
+    set(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" {
+        let rolling = child(strategy, "rollingUpdate");
+        set(rolling, "maxUnavailable", "25%");
+        set(rolling, "maxSurge", "25%");
+    }
+    set(spec, "revisionHistoryLimit", 10);
+    set(spec, "progressDeadlineSeconds", 600);
+    child(object, "status");
+}
+
+/// Source: apps `SetDefaults_ReplicaSet`.
+pub fn replica_set(object: &mut Value) {
+    let spec = child(object, "spec");
+    template(spec);
+    set(spec, "replicas", 1);
+    counters(object, &["replicas"]);
+}
+
+/// Source: apps `SetDefaults_DaemonSet`.
+pub fn daemon_set(object: &mut Value) {
+    let spec = child(object, "spec");
+    template(spec);
+    let strategy = child(spec, "updateStrategy");
+    set(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" {
+        let rolling = child(strategy, "rollingUpdate");
+        set(rolling, "maxUnavailable", 1);
+        set(rolling, "maxSurge", 0);
+    }
+    set(spec, "revisionHistoryLimit", 10);
+    counters(
+        object,
+        &["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"],
+    );
+}
+
+/// Source: core `SetDefaults_ReplicationController`: selector and labels come from the template.
+pub fn replication_controller(object: &mut Value) {
+    let spec = child(object, "spec");
+    template(spec);
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    set(spec, "replicas", 1);
+    if labels.as_object().is_some_and(|it| !it.is_empty()) {
+        set(spec, "selector", labels.clone());
+        set(child(object, "metadata"), "labels", labels);
+    }
+    counters(object, &["replicas"]);
+}
+
+/// Source: autoscaling/v2 `SetDefaults_HorizontalPodAutoscaler`.
+pub fn autoscaler(object: &mut Value) {
+    let spec = child(object, "spec");
+    set(spec, "minReplicas", 1);
+    if spec["metrics"].as_array().is_none_or(Vec::is_empty) && spec.is_object() {
+        spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 80}}}]);
+    }
+    counters(object, &["desiredReplicas"]);
+}
+
+/// The counters of a budget's status are always written.
+pub fn disruption_budget(object: &mut Value) {
+    child(object, "spec");
+    counters(object, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]);
+}
+
+fn counters(object: &mut Value, names: &[&str]) {
+    let status = child(object, "status");
+    for name in names {
+        set(status, name, 0);
+    }
+}
