@@ -61,8 +61,8 @@ enum Kind {
 }
 
 use Kind::{
-    Boolean, BytesMap, Integer, IntOrString, Many, One, OptionalBoolean, OptionalInteger, OptionalText, RawJson, Text,
-    TextMap, Texts, Time,
+    Boolean, BytesMap, IntOrString, Integer, Many, One, OptionalBoolean, OptionalInteger, OptionalText,
+    RawJson, Text, TextMap, Texts, Time,
 };
 
 const OWNER_REFERENCE: Message = &[
@@ -197,7 +197,10 @@ const SERVICE: Message = &[
     (
         3,
         "status",
-        One(&[(1, "loadBalancer", One(&[(1, "ingress", Many(LOAD_BALANCER_INGRESS))])), (2, "conditions", Many(CONDITION))]),
+        One(&[
+            (1, "loadBalancer", One(&[(1, "ingress", Many(LOAD_BALANCER_INGRESS))])),
+            (2, "conditions", Many(CONDITION)),
+        ]),
     ),
 ];
 
@@ -215,16 +218,18 @@ const KINDS: &[(&str, &str, Message)] = &[
 /// # Errors
 /// See [`DecodeError`].
 pub fn decode(body: &[u8]) -> Result<Value, DecodeError> {
-    let envelope = body
-        .strip_prefix(MAGIC)
-        .ok_or_else(|| DecodeError::Malformed("the body does not start with the protobuf magic number".to_owned()))?;
+    let envelope = body.strip_prefix(MAGIC).ok_or_else(|| {
+        DecodeError::Malformed("the body does not start with the protobuf magic number".to_owned())
+    })?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in Fields(envelope) {
         match field.map_err(DecodeError::Malformed)? {
             (1, Wire::Bytes(meta)) => {
                 for field in Fields(meta) {
                     match field.map_err(DecodeError::Malformed)? {
-                        (1, Wire::Bytes(bytes)) => api_version = text(bytes).map_err(DecodeError::Malformed)?,
+                        (1, Wire::Bytes(bytes)) => {
+                            api_version = text(bytes).map_err(DecodeError::Malformed)?
+                        }
                         (2, Wire::Bytes(bytes)) => kind = text(bytes).map_err(DecodeError::Malformed)?,
                         _ => {}
                     }
@@ -262,10 +267,17 @@ fn message(bytes: &[u8], fields: Message, depth: usize) -> Result<Map<String, Va
 }
 
 /// Adds one occurrence of a field.
-fn set(object: &mut Map<String, Value>, name: &str, kind: Kind, wire: Wire<'_>, depth: usize) -> Result<(), String> {
+fn set(
+    object: &mut Map<String, Value>,
+    name: &str,
+    kind: Kind,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<(), String> {
     let value = match (kind, wire) {
-        (Text | OptionalText, Wire::Bytes(bytes)) => text(bytes)?.into(),
+        // Go writes the zero values of plain fields.
         (Integer | Boolean, Wire::Varint(0)) | (Text, Wire::Bytes([])) => return Ok(()),
+        (Text | OptionalText, Wire::Bytes(bytes)) => text(bytes)?.into(),
         (Integer | OptionalInteger, Wire::Varint(number)) => (number as i64).into(),
         (Boolean | OptionalBoolean, Wire::Varint(number)) => (number != 0).into(),
         (Time, Wire::Bytes(bytes)) => match time(bytes)? {
@@ -457,9 +469,13 @@ mod tests {
         let raw = [field(2, &entry(b"password", b"s3cret")), field(3, b"Opaque")].concat();
         assert_eq!(
             decode(&body("Secret", &raw)),
-            Ok(json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"password": "czNjcmV0"}}))
+            Ok(
+                json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": {"password": "czNjcmV0"}})
+            )
         );
-        let port = [field(1, b"web"), vec![3 << 3, 80], field(4, &[1 << 3, 1, 2 << 3, 0, 3 << 3 | 2, 1, b'x'])].concat();
+        let port =
+            [field(1, b"web"), vec![3 << 3, 80], field(4, &[1 << 3, 1, 2 << 3, 0, 3 << 3 | 2, 1, b'x'])]
+                .concat();
         let raw = field(2, &[field(1, &port), field(3, b"None")].concat());
         assert_eq!(
             decode(&body("Service", &raw)),
@@ -472,7 +488,10 @@ mod tests {
     fn what_is_not_understood_is_never_dropped() {
         let unknown = field(9, b"x");
         for (bytes, want) in [
-            (b"{}".to_vec(), DecodeError::Malformed("the body does not start with the protobuf magic number".into())),
+            (
+                b"{}".to_vec(),
+                DecodeError::Malformed("the body does not start with the protobuf magic number".into()),
+            ),
             (body("Pod", b""), DecodeError::Unsupported("Pod in version \"v1\"".into())),
             (
                 body("ConfigMap", &unknown),
