@@ -1,11 +1,34 @@
 //! Authoritative DNS for the Services of a cluster: the read path.
+//!
+//! ```text
+//! API server ─▶ watch ─▶ narrow ─▶ cache ─▶ records ─▶ index
+//!                                                       │ View: one state for one query
+//! packet ─▶ serve ─▶ respond ─▶ name ─▶ lookup ◀────────┘
+//!   ▲                   │                 │ Answer: plain borrowed values
+//!   └────── octets ◀────┴─────────────────┘
+//! ```
+//!
+//! Invariants: `lookup` is pure and knows no message format, so every transport and codec answers alike. One service
+//! changes in one swap, forward and reverse together; a full list replaces everything in one swap. Readers take no lock.
+//! Only `serve` and `watch` do I/O and read the clock.
 
+pub mod cache;
 pub mod config;
 pub mod index;
 pub mod lookup;
+pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod narrow;
 pub mod records;
 pub mod respond;
 mod reverse;
+pub mod serve;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::DnsConfig;
+pub use metrics::Metrics;
+pub use serve::Server;
