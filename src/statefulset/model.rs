@@ -1,0 +1,611 @@
+//! The narrowed objects a plan is made from.
+//!
+//! API objects are reduced to these views at the cache's door; whatever is absent here can not influence a
+//! plan. The pod template and the claim templates stay raw JSON, because revisions record them byte for byte
+//! (see [`super::revision`]) and typed structs would drop fields this build does not know.
+//!
+//! Sources: apps/v1 `StatefulSetSpec`; kubernetes `pkg/controller/statefulset/stateful_set_utils.go`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::Value;
+
+use super::revision;
+use super::selector::Selector;
+use crate::model::ObjectKey;
+
+/// Label that carries the pod's own name.
+pub const LABEL_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+/// Label that carries the pod's ordinal.
+pub const LABEL_POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+/// Label that carries the name of the ControllerRevision a pod was made from.
+pub const LABEL_REVISION: &str = "controller-revision-hash";
+/// Label on a ControllerRevision that carries its hash.
+pub const LABEL_HASH: &str = "controller.kubernetes.io/hash";
+/// Kind of the objects this controller reconciles.
+pub const KIND: &str = "StatefulSet";
+/// API version of the objects this controller reconciles.
+pub const API_VERSION: &str = "apps/v1";
+
+/// The number that makes a pod of a set one of a kind: `<set>-<ordinal>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ordinal(pub u32);
+
+impl fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Splits a pod name into the set's name and the ordinal.
+///
+/// Greedy, as upstream's `^(.*)-([0-9]+)$`: `web-1-0` belongs to `web-1`. The ordinal is `None` when the digits
+/// do not fit an int32. `None` altogether when the name has no such shape.
+///
+/// Differs: digits must be canonical. Upstream takes `web-01` for a member and then fails forever to rename it.
+pub fn parse_pod_name(name: &str) -> Option<(&str, Option<Ordinal>)> {
+    let (parent, digits) = name.rsplit_once('-')?;
+    let canonical = digits == "0" || !digits.starts_with('0');
+    if parent.is_empty() || digits.is_empty() || !canonical || !digits.bytes().all(|it| it.is_ascii_digit()) {
+        return None;
+    }
+    let ordinal = digits.parse::<i32>().ok().and_then(|it| u32::try_from(it).ok()).map(Ordinal);
+    Some((parent, ordinal))
+}
+
+/// `spec.podManagementPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodManagement {
+    /// One pod at a time, ascending, each waiting for the one before it to be available.
+    OrderedReady,
+    /// All pods at once.
+    Parallel,
+}
+
+/// `spec.updateStrategy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateStrategy {
+    /// Pods move to a new revision only when somebody deletes them.
+    OnDelete,
+    /// All outdated pods go at once, then creation starts again (KEP-3541, alpha).
+    Recreate,
+    /// Pods are replaced from the highest ordinal down. `None`: the `rollingUpdate` block is absent, which is
+    /// not the same as a block at its defaults (see [`super::scale`]).
+    RollingUpdate(Option<RollingUpdate>),
+}
+
+/// `spec.updateStrategy.rollingUpdate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollingUpdate {
+    /// Pods below this index, counted from the start ordinal, stay at the current revision.
+    pub partition: u32,
+    /// How many pods may be unavailable; `None` means 1.
+    pub max_unavailable: Option<MaxUnavailable>,
+}
+
+/// `spec.updateStrategy.rollingUpdate.maxUnavailable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxUnavailable {
+    /// A number of pods.
+    Count(u32),
+    /// A percentage of `spec.replicas`.
+    Percent(u32),
+}
+
+impl MaxUnavailable {
+    /// The number of pods, never below 1; a percentage is rounded down.
+    pub fn of(self, replicas: u32) -> u32 {
+        let count = match self {
+            Self::Count(count) => u64::from(count),
+            Self::Percent(percent) => u64::from(replicas) * u64::from(percent) / 100,
+        };
+        u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What happens to a claim when its pod or set goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retain {
+    /// The claim stays.
+    Retain,
+    /// The claim goes, by garbage collection.
+    Delete,
+}
+
+/// `spec.persistentVolumeClaimRetentionPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// When the set is deleted.
+    pub when_deleted: Retain,
+    /// When the ordinal is scaled away.
+    pub when_scaled: Retain,
+}
+
+/// One of `spec.volumeClaimTemplates`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimTemplate {
+    /// Name of the template, which is also the name of the pod's volume.
+    pub name: String,
+    /// The template as the API server returned it.
+    pub raw: Value,
+}
+
+/// `status` of a set, as stored or as to be published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetStatus {
+    /// Generation of the set this status was computed from.
+    pub observed_generation: i64,
+    /// Pods that exist, terminating and failed ones included.
+    pub replicas: u32,
+    /// Ready pods.
+    pub ready_replicas: u32,
+    /// Pods ready for at least `minReadySeconds`.
+    pub available_replicas: u32,
+    /// Pods of the current revision that are not terminating.
+    pub current_replicas: u32,
+    /// Pods of the update revision that are not terminating.
+    pub updated_replicas: u32,
+    /// Name of the current revision; empty when none was ever stored.
+    pub current_revision: String,
+    /// Name of the update revision; empty when none was ever stored.
+    pub update_revision: String,
+    /// How often a revision name collided; `None` when never stored.
+    pub collision_count: Option<i32>,
+}
+
+/// Everything of a StatefulSet that a plan depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetSpec {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// `metadata.annotations`; copied to new revisions, where kubectl looks for the change cause.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// `spec.ordinals.start`.
+    pub start: u32,
+    /// `spec.podManagementPolicy`.
+    pub management: PodManagement,
+    /// `spec.updateStrategy`.
+    pub strategy: UpdateStrategy,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i64,
+    /// `spec.revisionHistoryLimit`; negative keeps all.
+    pub history_limit: i64,
+    /// `spec.selector`.
+    pub selector: Selector,
+    /// `spec.serviceName`.
+    pub service_name: String,
+    /// `spec.persistentVolumeClaimRetentionPolicy`.
+    pub retention: Retention,
+    /// `spec.volumeClaimTemplates`, in order.
+    pub claim_templates: Vec<ClaimTemplate>,
+    /// `spec.template`, raw.
+    pub template: Value,
+    /// What a revision of `template` records; computed once per version of the set.
+    pub revision_data: String,
+    /// The stored status.
+    pub status: SetStatus,
+}
+
+/// Why a stored StatefulSet can not be worked on. Nothing helps but a change of the object.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// A field every stored set has is missing or of the wrong type.
+    #[error("field {0} is missing or has the wrong type")]
+    Field(&'static str),
+    /// The selector has an operator or shape that is not known.
+    #[error("selector can not be parsed: {0}")]
+    Selector(String),
+}
+
+impl SetSpec {
+    /// Narrows a StatefulSet given as the JSON the API server returned.
+    ///
+    /// Absent optional fields get the defaults of apps/v1, because the controller must survive whatever is
+    /// stored.
+    ///
+    /// # Errors
+    /// The object lacks identity, a template or a usable selector; log it and wait for a change.
+    pub fn narrow(raw: &Value) -> Result<Self, SpecError> {
+        let text = |at: &str| raw.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let int = |at: &str| raw.pointer(at).and_then(Value::as_i64);
+        let count = |at: &str| int(at).map(|it| u32::try_from(it.clamp(0, i64::from(i32::MAX))).unwrap_or(0));
+        let template = raw
+            .pointer("/spec/template")
+            .filter(|it| it.is_object())
+            .ok_or(SpecError::Field("spec.template"))?;
+        let selector = raw.pointer("/spec/selector").ok_or(SpecError::Field("spec.selector"))?;
+        let retain = |at: &str| match raw.pointer(at).and_then(Value::as_str) {
+            Some("Delete") => Retain::Delete,
+            _ => Retain::Retain,
+        };
+        let claim_templates = raw.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+        Ok(Self {
+            key: ObjectKey::new(
+                text("/metadata/namespace").ok_or(SpecError::Field("metadata.namespace"))?,
+                text("/metadata/name").ok_or(SpecError::Field("metadata.name"))?,
+            ),
+            uid: text("/metadata/uid").ok_or(SpecError::Field("metadata.uid"))?,
+            resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
+            generation: int("/metadata/generation").unwrap_or_default(),
+            deleting: raw.pointer("/metadata/deletionTimestamp").is_some_and(|it| !it.is_null()),
+            annotations: string_map(raw.pointer("/metadata/annotations")),
+            replicas: count("/spec/replicas").unwrap_or(1),
+            start: count("/spec/ordinals/start").unwrap_or(0),
+            management: match raw.pointer("/spec/podManagementPolicy").and_then(Value::as_str) {
+                Some("Parallel") => PodManagement::Parallel,
+                _ => PodManagement::OrderedReady,
+            },
+            strategy: narrow_strategy(raw.pointer("/spec/updateStrategy")),
+            min_ready_seconds: int("/spec/minReadySeconds").unwrap_or(0).max(0),
+            history_limit: int("/spec/revisionHistoryLimit").unwrap_or(10),
+            selector: Selector::parse(selector).map_err(SpecError::Selector)?,
+            service_name: text("/spec/serviceName").unwrap_or_default(),
+            retention: Retention {
+                when_deleted: retain("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted"),
+                when_scaled: retain("/spec/persistentVolumeClaimRetentionPolicy/whenScaled"),
+            },
+            claim_templates: claim_templates
+                .into_iter()
+                .flatten()
+                .filter_map(|it| {
+                    let name = it.pointer("/metadata/name")?.as_str()?.to_owned();
+                    Some(ClaimTemplate { name, raw: it.clone() })
+                })
+                .collect(),
+            revision_data: revision::encode_data(template),
+            template: template.clone(),
+            status: SetStatus {
+                observed_generation: int("/status/observedGeneration").unwrap_or(0),
+                replicas: count("/status/replicas").unwrap_or(0),
+                ready_replicas: count("/status/readyReplicas").unwrap_or(0),
+                available_replicas: count("/status/availableReplicas").unwrap_or(0),
+                current_replicas: count("/status/currentReplicas").unwrap_or(0),
+                updated_replicas: count("/status/updatedReplicas").unwrap_or(0),
+                current_revision: text("/status/currentRevision").unwrap_or_default(),
+                update_revision: text("/status/updateRevision").unwrap_or_default(),
+                collision_count: int("/status/collisionCount").and_then(|it| i32::try_from(it).ok()),
+            },
+        })
+    }
+
+    /// First ordinal beyond the range.
+    pub fn end(&self) -> u32 {
+        self.start.saturating_add(self.replicas)
+    }
+
+    /// Whether `ordinal` lies in `[start, start + replicas)`.
+    pub fn in_range(&self, ordinal: Ordinal) -> bool {
+        (self.start..self.end()).contains(&ordinal.0)
+    }
+
+    /// Name of the pod with this ordinal.
+    pub fn pod_name(&self, ordinal: Ordinal) -> String {
+        format!("{}-{ordinal}", self.key.name)
+    }
+
+    /// Name of the claim of `template` for this ordinal. Volume zone spreading parses this shape.
+    pub fn claim_name(&self, template: &ClaimTemplate, ordinal: Ordinal) -> String {
+        format!("{}-{}-{ordinal}", template.name, self.key.name)
+    }
+
+    /// Number of pods that may be unavailable during an update, at least 1.
+    pub fn max_unavailable(&self) -> u32 {
+        match &self.strategy {
+            UpdateStrategy::RollingUpdate(Some(RollingUpdate { max_unavailable: Some(it), .. })) => {
+                it.of(self.replicas)
+            }
+            _ => 1,
+        }
+    }
+
+    /// Lowest ordinal that an update may touch.
+    pub fn first_updatable(&self) -> u32 {
+        match &self.strategy {
+            UpdateStrategy::RollingUpdate(Some(it)) => self.start.saturating_add(it.partition),
+            _ => self.start,
+        }
+    }
+}
+
+fn narrow_strategy(raw: Option<&Value>) -> UpdateStrategy {
+    let kind = raw.and_then(|it| it.get("type")).and_then(Value::as_str);
+    match kind {
+        Some("OnDelete") => return UpdateStrategy::OnDelete,
+        Some("Recreate") => return UpdateStrategy::Recreate,
+        _ => {}
+    }
+    let Some(block) = raw.and_then(|it| it.get("rollingUpdate")).filter(|it| it.is_object()) else {
+        return UpdateStrategy::RollingUpdate(None);
+    };
+    let partition = block.get("partition").and_then(Value::as_i64).unwrap_or(0);
+    let max_unavailable = match block.get("maxUnavailable") {
+        Some(Value::Number(it)) => {
+            it.as_i64().map(|it| MaxUnavailable::Count(u32::try_from(it.max(0)).unwrap_or(u32::MAX)))
+        }
+        Some(Value::String(it)) => {
+            it.strip_suffix('%').and_then(|it| it.parse().ok()).map(MaxUnavailable::Percent)
+        }
+        _ => None,
+    };
+    UpdateStrategy::RollingUpdate(Some(RollingUpdate {
+        partition: u32::try_from(partition.clamp(0, i64::from(i32::MAX))).unwrap_or(0),
+        max_unavailable,
+    }))
+}
+
+fn string_map(raw: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = raw.and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// An owner reference, reduced to identity and the controller flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// API version of the owner.
+    pub api_version: String,
+    /// Kind of the owner.
+    pub kind: String,
+    /// Name of the owner.
+    pub name: String,
+    /// UID of the owner.
+    pub uid: String,
+    /// The owner is the managing controller.
+    pub controller: bool,
+    /// `blockOwnerDeletion`, kept so that references of others are written back as they were.
+    pub block: Option<bool>,
+}
+
+impl From<&OwnerReference> for Owner {
+    fn from(it: &OwnerReference) -> Self {
+        Self {
+            api_version: it.api_version.clone(),
+            kind: it.kind.clone(),
+            name: it.name.clone(),
+            uid: it.uid.clone(),
+            controller: it.controller == Some(true),
+            block: it.block_owner_deletion,
+        }
+    }
+}
+
+fn controller_of(meta: &ObjectMeta) -> Option<Owner> {
+    let mut owners = meta.owner_references.iter().flatten().map(Owner::from);
+    owners.find(|it| it.controller)
+}
+
+fn key_of(meta: &ObjectMeta) -> Option<ObjectKey> {
+    Some(ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?))
+}
+
+/// `status.phase` of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Absent, or a value this build does not know.
+    Unset,
+    /// Accepted, not running yet.
+    Pending,
+    /// At least one container runs.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one of them badly.
+    Failed,
+    /// The node does not report.
+    Unknown,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodView {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The controller reference, if any.
+    pub owner: Option<Owner>,
+    /// The ordinal its name says; `None` if the name has none.
+    pub ordinal: Option<Ordinal>,
+    /// `status.phase`.
+    pub phase: Phase,
+    /// The Ready condition is True.
+    pub ready_condition: bool,
+    /// When the Ready condition changed last; `None` if it does not say.
+    pub ready_since: Option<Timestamp>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Volumes that are claims: volume name and claim name, in order.
+    pub claims: Vec<(String, String)>,
+}
+
+impl PodView {
+    /// Narrows a pod. `None` for an object without a name, which no API server returns.
+    pub fn narrow(pod: Pod) -> Option<Self> {
+        let key = key_of(&pod.metadata)?;
+        let owner = controller_of(&pod.metadata);
+        let status = pod.status.unwrap_or_default();
+        let ready = status.conditions.into_iter().flatten().find(|it| it.type_ == "Ready");
+        let volumes = pod.spec.and_then(|it| it.volumes).into_iter().flatten();
+        Some(Self {
+            ordinal: parse_pod_name(&key.name).and_then(|it| it.1),
+            key,
+            uid: pod.metadata.uid.unwrap_or_default(),
+            resource_version: pod.metadata.resource_version.unwrap_or_default(),
+            labels: pod.metadata.labels.unwrap_or_default(),
+            owner,
+            phase: match status.phase.as_deref() {
+                Some("Pending") => Phase::Pending,
+                Some("Running") => Phase::Running,
+                Some("Succeeded") => Phase::Succeeded,
+                Some("Failed") => Phase::Failed,
+                Some("Unknown") => Phase::Unknown,
+                _ => Phase::Unset,
+            },
+            ready_condition: ready.as_ref().is_some_and(|it| it.status == "True"),
+            ready_since: ready.and_then(|it| it.last_transition_time).map(|it| it.0),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            claims: volumes
+                .filter_map(|it| Some((it.name, it.persistent_volume_claim?.claim_name)))
+                .collect(),
+        })
+    }
+
+    /// Name of the set this pod belongs to by its name.
+    pub fn parent(&self) -> Option<&str> {
+        parse_pod_name(&self.key.name).map(|it| it.0)
+    }
+
+    /// Name of the revision the pod was made from; empty if the label is missing.
+    pub fn revision(&self) -> &str {
+        self.labels.get(LABEL_REVISION).map_or("", String::as_str)
+    }
+
+    /// The API server has accepted it: upstream's `isCreated`.
+    pub fn created(&self) -> bool {
+        self.phase != Phase::Unset
+    }
+
+    /// Running and ready.
+    pub fn ready(&self) -> bool {
+        self.phase == Phase::Running && self.ready_condition
+    }
+
+    /// Ready for at least `min_ready_seconds` at `now`. Terminating does not matter here.
+    pub fn available(&self, min_ready_seconds: i64, now: Timestamp) -> bool {
+        self.ready()
+            && (min_ready_seconds == 0 || self.available_at(min_ready_seconds).is_some_and(|it| it <= now))
+    }
+
+    /// When a ready pod becomes available. `None` if it is not ready or nobody knows since when it is.
+    pub fn available_at(&self, min_ready_seconds: i64) -> Option<Timestamp> {
+        let since = self.ready_since.filter(|_| self.ready())?;
+        since.checked_add(jiff::SignedDuration::from_secs(min_ready_seconds)).ok()
+    }
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimView {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// `metadata.ownerReferences`, in order.
+    pub owners: Vec<Owner>,
+}
+
+impl ClaimView {
+    /// Narrows a claim. `None` for an object without a name.
+    pub fn narrow(claim: PersistentVolumeClaim) -> Option<Self> {
+        Some(Self {
+            key: key_of(&claim.metadata)?,
+            uid: claim.metadata.uid.unwrap_or_default(),
+            resource_version: claim.metadata.resource_version.unwrap_or_default(),
+            deleting: claim.metadata.deletion_timestamp.is_some(),
+            owners: claim.metadata.owner_references.iter().flatten().map(Owner::from).collect(),
+        })
+    }
+}
+
+/// A ControllerRevision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionView {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The controller reference, if any.
+    pub owner: Option<Owner>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `revision`: grows with every change and every rollback.
+    pub number: i64,
+    /// `data` in the encoding of [`revision::encode`].
+    pub data: String,
+    /// The recorded pod template, without the patch directive.
+    pub template: Value,
+}
+
+impl RevisionView {
+    /// Narrows a revision. `None` for an object without a name or without a template, such as one of a
+    /// DaemonSet written by somebody who used another shape.
+    pub fn narrow(it: ControllerRevision) -> Option<Self> {
+        let key = key_of(&it.metadata)?;
+        let owner = controller_of(&it.metadata);
+        let raw = it.data.0;
+        Some(Self {
+            key,
+            owner,
+            uid: it.metadata.uid.unwrap_or_default(),
+            resource_version: it.metadata.resource_version.unwrap_or_default(),
+            labels: it.metadata.labels.unwrap_or_default(),
+            created: it.metadata.creation_timestamp.map(|it| it.0),
+            number: it.revision.unwrap_or(0),
+            template: revision::recorded_template(&raw)?,
+            data: revision::encode(&raw),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pod_names() {
+        let cases = [
+            ("web-0", Some(("web", Some(Ordinal(0))))),
+            ("web-1-0", Some(("web-1", Some(Ordinal(0))))),
+            ("web-2147483647", Some(("web", Some(Ordinal(2_147_483_647))))),
+            ("web-2147483648", Some(("web", None))),
+            ("web-01", None),
+            ("web-", None),
+            ("web", None),
+            ("-1", None),
+            ("web-1a", None),
+        ];
+        for (name, want) in cases {
+            assert_eq!(parse_pod_name(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn max_unavailable_rounds_down_but_not_to_nothing() {
+        let cases = [
+            (MaxUnavailable::Count(3), 10, 3),
+            (MaxUnavailable::Count(0), 10, 1),
+            (MaxUnavailable::Percent(25), 10, 2),
+            (MaxUnavailable::Percent(5), 10, 1),
+            (MaxUnavailable::Percent(100), 4, 4),
+        ];
+        for (it, replicas, want) in cases {
+            assert_eq!(it.of(replicas), want, "{it:?} of {replicas}");
+        }
+    }
+}
