@@ -14,7 +14,6 @@ pub mod namespaces;
 pub mod negotiate;
 pub mod patch;
 pub mod patches;
-pub mod protobuf;
 pub mod quantity;
 pub mod render;
 pub mod request;
@@ -41,3 +40,6 @@ pub mod serve;
 pub mod version;
 
 pub use server::{ApiServer, Clock, Options};
+
+#[cfg(test)]
+mod tests;
