@@ -171,7 +171,9 @@ impl Cache {
                 self.namespaces = listed.into_iter().filter(|it| self.exposes(it)).collect();
                 self.dirty_whole = true;
             }
-            Event::Applied(name) if self.exposes(&name) => self.dirty_namespaces |= self.namespaces.insert(name),
+            Event::Applied(name) if self.exposes(&name) => {
+                self.dirty_namespaces |= self.namespaces.insert(name);
+            }
             Event::Applied(_) => {}
             Event::Removed(key) => self.dirty_namespaces |= self.namespaces.remove(&key.name),
         }
@@ -182,7 +184,8 @@ impl Cache {
             Event::ListStart => self.listing_services.start(),
             Event::Listed(service) => self.listing_services.push(service),
             Event::ListEnd => {
-                let listed = self.listing_services.end().into_iter().filter(|it| self.exposes(&it.key.namespace));
+                let listed =
+                    self.listing_services.end().into_iter().filter(|it| self.exposes(&it.key.namespace));
                 self.services = listed.map(|it| (it.key.clone(), it)).collect();
                 self.dirty_whole = true;
             }
@@ -212,7 +215,8 @@ impl Cache {
                 self.dirty_whole = true;
             }
             Event::Applied(slice) => {
-                let (service, trigger) = (ObjectKey::new(&slice.key.namespace, &slice.service), slice.trigger_time);
+                let (service, trigger) =
+                    (ObjectKey::new(&slice.key.namespace, &slice.service), slice.trigger_time);
                 let moved = self.slice_service.get(&slice.key).is_some_and(|it| *it != slice.service);
                 if moved {
                     self.remove_slice(&slice.key.clone());
@@ -271,12 +275,14 @@ impl Cache {
             Some(Change { key, entry: self.services.get(it).and_then(|it| self.entry(it)) })
         });
         let services = index.update(changes.collect(), now);
-        let classes = triggers.into_iter().filter_map(|(key, at)| Some((class(self.services.get(&key)?)?, at)));
+        let classes =
+            triggers.into_iter().filter_map(|(key, at)| Some((class(self.services.get(&key)?)?, at)));
         Published { services, whole: false, triggers: classes.collect() }
     }
 
     fn entry(&self, service: &Service) -> Option<ServiceEntry> {
-        let slices: Vec<&Slice> = self.slices.get(&service.key).into_iter().flat_map(BTreeMap::values).collect();
+        let slices: Vec<&Slice> =
+            self.slices.get(&service.key).into_iter().flat_map(BTreeMap::values).collect();
         service_entry(service, &slices, self.rules)
     }
 }

@@ -154,7 +154,7 @@ impl DnsConfig {
     /// # Errors
     /// The first key whose value cannot be used; a person has to correct it.
     pub fn check(&self, listening: &[IpAddr]) -> Result<Zones, ConfigError> {
-        let mut zones: Vec<Zone> = Vec::with_capacity(self.zones.len());
+        let mut served: Vec<Zone> = Vec::with_capacity(self.zones.len());
         for (at, text) in self.zones.iter().enumerate() {
             let key = || format!("zones[{at}]");
             let apex: OwnerName = match text.parse() {
@@ -164,7 +164,7 @@ impl DnsConfig {
             if apex.as_name().label_count() == 0 {
                 return fail(key(), "the root zone cannot be served");
             }
-            if zones.iter().any(|it| it.apex == apex) {
+            if served.iter().any(|it| it.apex == apex) {
                 return fail(key(), format!("{apex} is listed twice"));
             }
             let reverse = [IN_ADDR_ARPA, IP6_ARPA].iter().any(|it| {
@@ -174,20 +174,25 @@ impl DnsConfig {
             if reverse && super::name::reverse_name(apex.as_name()).is_none() {
                 return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
             }
-            zones.push(Zone { apex, kind: if reverse { ZoneKind::Reverse } else { ZoneKind::Forward } });
+            served.push(Zone { apex, kind: if reverse { ZoneKind::Reverse } else { ZoneKind::Forward } });
         }
-        let Some(primary) = zones.iter().position(|it| it.kind == ZoneKind::Forward) else {
+        let Some(primary) = served.iter().position(|it| it.kind == ZoneKind::Forward) else {
             return fail("zones", "at least one zone outside of in-addr.arpa and ip6.arpa is needed");
         };
-        for (key, ttl) in
-            [("ttl", self.ttl), ("negativeTtl", self.negative_ttl.unwrap_or(0)), ("pendingTtl", self.pending_ttl)]
-        {
+        for (key, ttl) in [
+            ("ttl", self.ttl),
+            ("negativeTtl", self.negative_ttl.unwrap_or(0)),
+            ("pendingTtl", self.pending_ttl),
+        ] {
             if ttl > MAX_TTL {
                 return fail(key, format!("{ttl} is above {MAX_TTL} seconds"));
             }
         }
         if !(512..=4096).contains(&self.max_udp_payload) {
-            return fail("maxUdpPayload", format!("{} is not within 512 and 4096 octets", self.max_udp_payload));
+            return fail(
+                "maxUdpPayload",
+                format!("{} is not within 512 and 4096 octets", self.max_udp_payload),
+            );
         }
         for (at, namespace) in self.namespaces.iter().enumerate() {
             if let Err(error) = namespace.parse::<super::name::Label>() {
@@ -197,14 +202,20 @@ impl DnsConfig {
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         Ok(Zones {
-            zones,
+            served,
             primary,
             pods: self.pods,
             ptr: self.ptr,
             shuffle: self.shuffle,
             max_udp_payload: self.max_udp_payload,
-            own_v4: own.iter().filter_map(|it| if let IpAddr::V4(it) = it { Some(*it) } else { None }).collect(),
-            own_v6: own.iter().filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None }).collect(),
+            own_v4: own
+                .iter()
+                .filter_map(|it| if let IpAddr::V4(it) = it { Some(*it) } else { None })
+                .collect(),
+            own_v6: own
+                .iter()
+                .filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None })
+                .collect(),
             ttl: self.ttl,
             soa_ttl: self.ttl.min(MAX_SOA_TTL),
             negative_ttl,
@@ -216,7 +227,7 @@ impl DnsConfig {
 /// The zones served and the fixed part of their answers. Immutable for the life of the process.
 #[derive(Debug, Clone)]
 pub struct Zones {
-    zones: Vec<Zone>,
+    served: Vec<Zone>,
     primary: usize,
     /// What pod address names answer.
     pub pods: PodMode,
@@ -243,13 +254,13 @@ pub struct Zones {
 impl Zones {
     /// The zone with the longest apex that `name` is within, and the labels left of that apex.
     pub fn longest_match<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, &'n [u8])> {
-        let within = self.zones.iter().filter_map(|zone| Some((zone, name.relative_to(zone.apex())?)));
+        let within = self.served.iter().filter_map(|zone| Some((zone, name.relative_to(zone.apex())?)));
         within.min_by_key(|(_, left)| left.len())
     }
 
     /// The first forward zone: where PTR targets lie.
     pub fn primary(&self) -> &Zone {
-        &self.zones[self.primary]
+        &self.served[self.primary]
     }
 }
 
@@ -301,7 +312,10 @@ mod tests {
             ("zones: [a..b]", "dns.zones[0]: \"a..b\" is no zone: name has an empty label"),
             ("zones: [cluster.local, Cluster.Local.]", "dns.zones[1]: cluster.local. is listed twice"),
             ("zones: ['.']", "dns.zones[0]: the root zone cannot be served"),
-            ("zones: [ip6.arpa]", "dns.zones: at least one zone outside of in-addr.arpa and ip6.arpa is needed"),
+            (
+                "zones: [ip6.arpa]",
+                "dns.zones: at least one zone outside of in-addr.arpa and ip6.arpa is needed",
+            ),
             (
                 "zones: [a, x.in-addr.arpa]",
                 "dns.zones[1]: x.in-addr.arpa. is under the reverse tree but is no address prefix",
@@ -309,7 +323,10 @@ mod tests {
             ("ttl: 3601", "dns.ttl: 3601 is above 3600 seconds"),
             ("negativeTtl: 9999", "dns.negativeTtl: 9999 is above 3600 seconds"),
             ("maxUdpPayload: 100", "dns.maxUdpPayload: 100 is not within 512 and 4096 octets"),
-            ("namespaces: [a.b]", "dns.namespaces[0]: \"a.b\" is no namespace: name has a character other than"),
+            (
+                "namespaces: [a.b]",
+                "dns.namespaces[0]: \"a.b\" is no namespace: name has a character other than",
+            ),
         ];
         for (yaml, want) in cases {
             let got = check(yaml).expect_err(yaml);

@@ -11,6 +11,7 @@
 //!   reverse answers change in the same swap.
 //! - The SOA serial never decreases and grows only with a change that alters an answer.
 
+use std::borrow::Borrow;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -20,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
-use std::borrow::Borrow;
 
 use super::name::Label;
 use super::records::ServiceEntry;
@@ -38,19 +38,21 @@ pub struct Index {
 }
 
 struct Contents {
-    sync: Sync,
+    sync: SyncState,
     /// Randomly seeded: names in queries are chosen by strangers.
     hasher: RandomState,
     shards: Box<[ArcSwap<Shard>]>,
-    namespaces: ArcSwap<HashSet<Box<[u8]>>>,
+    namespaces: ArcSwap<Namespaces>,
     reverse: ArcSwap<Reverse>,
 }
 
 type Shard = HashSet<ByKey, RandomState>;
+/// Labels without their length octets.
+type Namespaces = HashSet<Box<[u8]>>;
 
 /// Whether the first full list of every watched kind has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncState {
     /// Not yet: nothing can be said about names that depend on objects.
     Waiting,
     /// Yes.
@@ -91,7 +93,7 @@ pub struct Change {
 }
 
 impl Contents {
-    fn new(sync: Sync, hasher: RandomState) -> Self {
+    fn new(sync: SyncState, hasher: RandomState) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::with_hasher(hasher.clone()))).collect();
         let namespaces = ArcSwap::default();
         Self { sync, hasher, shards, namespaces, reverse: ArcSwap::default() }
@@ -106,7 +108,7 @@ impl Contents {
 impl Index {
     /// An empty index that is not synced. `now`: Unix time in seconds, the first SOA serial.
     pub fn new(now: u32) -> Self {
-        let contents = Contents::new(Sync::Waiting, RandomState::default());
+        let contents = Contents::new(SyncState::Waiting, RandomState::default());
         Self {
             contents: ArcSwap::from_pointee(contents),
             serial: AtomicU32::new(now),
@@ -151,7 +153,9 @@ impl Index {
         }
         if !gained.is_empty() {
             let mut reverse = Reverse::clone(&contents.reverse.load());
-            gained.into_iter().for_each(|it| reverse.insert(it));
+            for hint in gained {
+                reverse.insert(hint);
+            }
             contents.reverse.store(Arc::new(reverse));
         }
         for (shard, key, entry) in swaps {
@@ -164,7 +168,9 @@ impl Index {
         }
         if !lost.is_empty() {
             let mut reverse = Reverse::clone(&contents.reverse.load());
-            lost.iter().for_each(|it| reverse.remove(it));
+            for hint in &lost {
+                reverse.remove(hint);
+            }
             contents.reverse.store(Arc::new(reverse));
         }
         self.bump(now);
@@ -191,7 +197,7 @@ impl Index {
     ) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.contents.load();
-        let new = Contents::new(Sync::Synced, old.hasher.clone());
+        let new = Contents::new(SyncState::Synced, old.hasher.clone());
         let mut maps = vec![Shard::with_hasher(new.hasher.clone()); SHARDS];
         let mut all_hints = Vec::new();
         for entry in entries {
@@ -204,7 +210,7 @@ impl Index {
         }
         new.namespaces.store(Arc::new(namespace_set(namespaces)));
         new.reverse.store(Arc::new(Reverse::from_hints(all_hints)));
-        let same = old.sync == Sync::Synced && same_answers(&old, &new);
+        let same = old.sync == SyncState::Synced && same_answers(&old, &new);
         if !same {
             self.contents.store(Arc::new(new));
             self.bump(now);
@@ -224,7 +230,7 @@ impl Index {
     }
 
     /// Whether the first full list has arrived.
-    pub fn sync(&self) -> Sync {
+    pub fn sync(&self) -> SyncState {
         self.contents.load().sync
     }
 
@@ -233,7 +239,7 @@ impl Index {
     }
 }
 
-fn namespace_set(namespaces: impl IntoIterator<Item = Label>) -> HashSet<Box<[u8]>> {
+fn namespace_set(namespaces: impl IntoIterator<Item = Label>) -> Namespaces {
     namespaces.into_iter().map(|it| it.as_bytes().into()).collect()
 }
 
@@ -249,14 +255,18 @@ fn same_answers(old: &Contents, new: &Contents) -> bool {
 /// Sorted.
 fn hints(entry: Option<&Arc<ServiceEntry>>) -> Vec<Hint> {
     let Some(entry) = entry else { return Vec::new() };
-    entry.reverse_addresses().into_iter().map(|address| Hint { address, service: entry.key().clone() }).collect()
+    entry
+        .reverse_addresses()
+        .into_iter()
+        .map(|address| Hint { address, service: entry.key().clone() })
+        .collect()
 }
 
 /// What one query sees of the index. Repeated reads within one query give the same state.
 pub struct View {
     contents: Guard<Arc<Contents>>,
     serial: u32,
-    namespaces: OnceCell<Guard<Arc<HashSet<Box<[u8]>>>>>,
+    namespaces: OnceCell<Guard<Arc<Namespaces>>>,
     reverse: OnceCell<Guard<Arc<Reverse>>>,
     shards: Slot,
 }
@@ -270,7 +280,7 @@ struct Slot {
 
 impl View {
     /// Whether names that depend on objects can be answered.
-    pub fn sync(&self) -> Sync {
+    pub fn sync(&self) -> SyncState {
         self.contents.sync
     }
 
@@ -313,8 +323,7 @@ impl View {
     /// The service of a hint if it still, or already, has the address.
     fn confirmed(&self, hint: &Hint) -> Option<&ServiceEntry> {
         let entry = self.service(&hint.service)?;
-        let has =
-            entry.has_cluster_ip(hint.address) || entry.endpoints_with(hint.address).next().is_some();
+        let has = entry.has_cluster_ip(hint.address) || entry.endpoints_with(hint.address).next().is_some();
         has.then_some(entry)
     }
 

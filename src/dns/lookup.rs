@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
-use super::index::{Sync, View};
+use super::index::{SyncState, View};
 use super::model::{Port, Protocol};
 use super::name::{NameRef, ReverseName, labels, pod_address, reverse_name};
 use super::records::{EndpointRef, Origin, Published, ServiceEntry};
@@ -295,7 +295,7 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, zone: &Zone, left: &'a [u8]) 
         [b"dns-version"] => return Node::SchemaVersion,
         [b"ns", b"dns"] => return Node::NameServer,
         [b"dns" | b"svc" | b"pod"] => return Node::EmptyNonTerminal,
-        _ if view.sync() == Sync::Waiting => return Node::NotSynced,
+        _ if view.sync() == SyncState::Waiting => return Node::NotSynced,
         _ => {}
     }
     let missing = Node::Missing(Absence::Unknown);
@@ -337,20 +337,28 @@ fn service_node<'a>(entry: &'a ServiceEntry, below: &[&'a [u8]]) -> Node<'a> {
             Node::Missing(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
         }
         [port, protocol] => match (port.strip_prefix(b"_"), Protocol::from_label(protocol)) {
-            (Some(name), Some(protocol)) if entry.has_port(name, protocol) => Node::Port(entry, name, protocol),
+            (Some(name), Some(protocol)) if entry.has_port(name, protocol) => {
+                Node::Port(entry, name, protocol)
+            }
             _ => missing,
         },
         _ => missing,
     }
 }
 
-fn reverse_node<'a>(view: &'a View, zones: &'a Zones, zone: &Zone, name: NameRef<'a>, left: &[u8]) -> Node<'a> {
+fn reverse_node<'a>(
+    view: &'a View,
+    zones: &'a Zones,
+    zone: &Zone,
+    name: NameRef<'a>,
+    left: &[u8],
+) -> Node<'a> {
     debug_assert_eq!(zone.kind, ZoneKind::Reverse);
     match left {
         b"" => return Node::Apex,
         b"\x03dns" => return Node::EmptyNonTerminal,
         b"\x02ns\x03dns" => return Node::NameServer,
-        _ if view.sync() == Sync::Waiting => return Node::NotSynced,
+        _ if view.sync() == SyncState::Waiting => return Node::NotSynced,
         _ => {}
     }
     match reverse_name(name) {
@@ -452,7 +460,8 @@ fn srv(set: SrvSet<'_>) -> Option<Records<'_>> {
 
 /// The services that publish one of this server's own addresses as a ready endpoint, else `ns.dns.<zone>`.
 fn name_servers<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone) -> Vec<NameServer<'a>> {
-    let own = zones.own_v4.iter().map(|it| IpAddr::V4(*it)).chain(zones.own_v6.iter().map(|it| IpAddr::V6(*it)));
+    let own =
+        zones.own_v4.iter().map(|it| IpAddr::V4(*it)).chain(zones.own_v6.iter().map(|it| IpAddr::V6(*it)));
     let apex = if zone.kind == ZoneKind::Forward { zone.apex() } else { zones.primary().apex() };
     let mut servers: Vec<NameServer<'a>> = Vec::new();
     let mut add = |server: NameServer<'a>| {

@@ -108,7 +108,11 @@ impl Metrics {
     /// Publishes the numbers under `ordinal_dns_…`.
     pub fn register(&self, registry: &mut Registry) {
         let dns = registry.sub_registry_with_prefix("ordinal_dns");
-        dns.register("responses", "Replies sent, by type asked, response code and transport", self.responses.clone());
+        dns.register(
+            "responses",
+            "Replies sent, by type asked, response code and transport",
+            self.responses.clone(),
+        );
         dns.register_with_unit(
             "request_duration",
             "Time from a request read to its reply composed",

@@ -35,7 +35,8 @@ pub fn service(object: &core::Service) -> Option<Service> {
         ServiceKind::ClusterIp(listed.iter().filter_map(|it| it.parse().ok()).collect())
     };
     let ports = spec.ports.iter().flatten();
-    let ports = ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), Some(it.port))).collect();
+    let ports =
+        ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), Some(it.port))).collect();
     let selected = spec.selector.as_ref().is_some_and(|it| !it.is_empty());
     let selector = if selected { Selector::Present } else { Selector::Absent };
     Some(Service { key, kind, ports, selector })
@@ -44,14 +45,16 @@ pub fn service(object: &core::Service) -> Option<Service> {
 /// A slice of addresses that names its Service. FQDN slices have no defined meaning (kubernetes/kubernetes#114210).
 pub fn slice(object: &discovery::EndpointSlice) -> Option<Slice> {
     let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
-    let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL).filter(|it| !it.is_empty())?.clone();
+    let service =
+        object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL).filter(|it| !it.is_empty())?.clone();
     let wants_ipv4 = match object.address_type.as_str() {
         "IPv4" => true,
         "IPv6" => false,
         _ => return None,
     };
     let annotations = object.metadata.annotations.as_ref();
-    let trigger_time = annotations.and_then(|it| it.get(TRIGGER_TIME_ANNOTATION)).and_then(|it| it.parse().ok());
+    let trigger_time =
+        annotations.and_then(|it| it.get(TRIGGER_TIME_ANNOTATION)).and_then(|it| it.parse().ok());
     let ports = object.ports.iter().flatten();
     let ports = ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), it.port)).collect();
     let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, wants_ipv4)).collect();

@@ -278,8 +278,14 @@ pub fn service_entry(service: &Service, slices: &[&Slice], rules: RecordRules) -
         }
         ServiceKind::Headless => Published::Headless,
         ServiceKind::ClusterIp(addresses) => Published::ClusterIp {
-            v4: addresses.iter().filter_map(|it| if let IpAddr::V4(it) = it { Some(*it) } else { None }).collect(),
-            v6: addresses.iter().filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None }).collect(),
+            v4: addresses
+                .iter()
+                .filter_map(|it| if let IpAddr::V4(it) = it { Some(*it) } else { None })
+                .collect(),
+            v6: addresses
+                .iter()
+                .filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None })
+                .collect(),
             ports: port_list(service.ports.iter()),
         },
     };
@@ -385,7 +391,8 @@ impl Builder {
         let (mut names, mut labels) = (Vec::new(), Vec::new());
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         // A name that any endpoint has as its primary one is primary for all of them.
-        let groups: Vec<&[Row]> = rows.chunk_by(|a, b| text[a.label.range()] == text[b.label.range()]).collect();
+        let groups: Vec<&[Row]> =
+            rows.chunk_by(|a, b| text[a.label.range()] == text[b.label.range()]).collect();
         let role_of = |group: &[Row]| group.iter().map(|it| it.role).min().expect("a group has a row");
         for group in &groups {
             let label = &text[group[0].label.range()];

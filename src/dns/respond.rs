@@ -186,7 +186,8 @@ impl Request {
     fn reply(&self, zones: &Zones, limit: u16, content: &Content) -> Reply {
         let opt = self.opt(zones, content);
         let mut octets = Vec::with_capacity(512);
-        let mut message = Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
+        let mut message =
+            Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
         message.inner.emit_vec(&[0; HEADER]).expect("a header fits an empty buffer");
         let (rr_type, class) = (self.rr_type.0, self.class);
         let question = self.spelling.emit(&mut message.inner);
@@ -196,7 +197,8 @@ impl Request {
         let mut flags = content.flags;
         let mut counts = [1u16, 0, 0, u16::from(!opt.is_empty())];
         let all_answers = content.answers.iter().all(|it| message.push(it, &mut counts[1]));
-        let all_authority = all_answers && content.authority.iter().all(|it| message.push(it, &mut counts[2]));
+        let all_authority =
+            all_answers && content.authority.iter().all(|it| message.push(it, &mut counts[2]));
         if all_authority {
             // Additional RRsets are whole or absent, and nobody has to ask again for them.
             for rrset in &content.additional {

@@ -179,7 +179,9 @@ fn published_addresses(sockets: &[Listening]) -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = Vec::new();
     for ip in sockets.iter().map(|it| it.address.ip()) {
         match ip {
-            IpAddr::V4(it) if it.is_unspecified() => all.extend(outgoing(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))),
+            IpAddr::V4(it) if it.is_unspecified() => {
+                all.extend(outgoing(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
+            }
             IpAddr::V6(it) if it.is_unspecified() => {
                 all.extend(outgoing(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
                 all.extend(outgoing(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))));
@@ -200,7 +202,8 @@ fn published_addresses(sockets: &[Listening]) -> Vec<IpAddr> {
 
 /// The local address of packets to `remote`, a documentation address. Connecting a UDP socket sends nothing.
 fn outgoing(remote: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = std::net::UdpSocket::bind((any, 0)).ok()?;
     probe.connect((remote, 53)).ok()?;
     Some(probe.local_addr().ok()?.ip()).filter(|it| !it.is_unspecified())
@@ -293,7 +296,11 @@ async fn serve_tcp(
 }
 
 /// Answers the messages of one connection in order until the client closes it, idles, or `stop`.
-async fn serve_connection(mut stream: TcpStream, context: Arc<Context>, stop: CancellationToken) -> io::Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.split();
     let mut read = BufReader::with_capacity(TCP_READ_AHEAD, read);

@@ -80,7 +80,9 @@ pub async fn run(
             metrics.relisted();
             debug!(services = published.services, "published a full list");
         }
-        if published.whole && let Some(synced) = synced.take() {
+        if published.whole
+            && let Some(synced) = synced.take()
+        {
             info!(services = published.services, "synced");
             synced();
         }

@@ -1,0 +1,76 @@
+//! Reverse zones: section 7 of the behaviour.
+
+use super::*;
+
+const OBJECTS: &str = "
+    ns prod other
+    svc prod/web headless http:80
+    slice prod/web http:80 : 10.0.0.1=web-0 10.0.0.2 10.0.0.3=web-2! fd00::7=web-0
+    svc prod/api 10.96.0.10,fd00::10 http:80
+    slice prod/api http:80 : 10.0.0.1 10.0.0.9
+    svc other/web headless
+    slice other/web : 10.0.0.1=twin
+    svc gone/web headless
+    slice gone/web : 10.7.0.1=web-0
+    svc prod/ext -> www.example.com
+";
+
+fn nibbles(address: &str) -> String {
+    let bits = u128::from(address.parse::<std::net::Ipv6Addr>().unwrap());
+    format!("{bits:032x}").chars().rev().flat_map(|it| [it, '.']).collect::<String>() + "ip6.arpa."
+}
+
+#[test]
+fn pointers() {
+    let fixture = Fixture::new("{}", OBJECTS);
+    let all = "PTR twin.web.other.svc.Z PTR web-0.web.prod.svc.Z PTR 10-0-0-1.api.prod.svc.Z";
+    fixture.expect(&[
+        ("10.0.96.10.in-addr.arpa. PTR", "PTR api.prod.svc.Z"),
+        ("1.0.0.10.in-addr.arpa. PTR", all),
+        ("2.0.0.10.in-addr.arpa. PTR", "PTR 10-0-0-2.web.prod.svc.Z"),
+        ("9.0.0.10.in-addr.arpa. PTR", "PTR 10-0-0-9.api.prod.svc.Z"),
+        ("3.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("1.0.7.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("7.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("01.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("x.1.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("web.prod.svc.in-addr.arpa. A", "NXDOMAIN"),
+        ("1.0.0.10.in-addr.arpa. A", "NODATA"),
+        ("1.0.0.10.in-addr.arpa. TXT", "NODATA"),
+        ("0.0.10.in-addr.arpa. PTR", "NODATA"),
+        ("0.10.in-addr.arpa. NS", "NODATA"),
+        ("10.in-addr.arpa. A", "NODATA"),
+        ("11.in-addr.arpa. A", "NXDOMAIN"),
+        (&format!("{} PTR", nibbles("fd00::7")), "PTR web-0.web.prod.svc.Z"),
+        (&format!("{} PTR", nibbles("fd00::7").to_uppercase()), "PTR web-0.web.prod.svc.Z"),
+        (&format!("{} PTR", nibbles("fd00::10")), "PTR api.prod.svc.Z"),
+        (&format!("{} PTR", nibbles("fd00::8")), "NXDOMAIN"),
+        (&format!("x.{} PTR", nibbles("fd00::7")), "NXDOMAIN"),
+        ("0.0.d.f.ip6.arpa. PTR", "NODATA"),
+        ("1.0.d.f.ip6.arpa. PTR", "NXDOMAIN"),
+    ]);
+}
+
+#[test]
+fn modes() {
+    Fixture::new("ptr: prefer-hostname", OBJECTS).expect(&[
+        ("1.0.0.10.in-addr.arpa. PTR", "PTR twin.web.other.svc.Z PTR web-0.web.prod.svc.Z"),
+        ("9.0.0.10.in-addr.arpa. PTR", "PTR 10-0-0-9.api.prod.svc.Z"),
+    ]);
+    Fixture::new("ptr: hostname-only", OBJECTS).expect(&[
+        ("1.0.0.10.in-addr.arpa. PTR", "PTR twin.web.other.svc.Z PTR web-0.web.prod.svc.Z"),
+        ("9.0.0.10.in-addr.arpa. PTR", "NXDOMAIN"),
+        ("10.0.96.10.in-addr.arpa. PTR", "PTR api.prod.svc.Z"),
+    ]);
+}
+
+#[test]
+fn narrow_zones() {
+    let fixture = Fixture::new("zones: [cluster.local, 96.10.in-addr.arpa]", OBJECTS);
+    fixture.expect(&[
+        ("10.0.96.10.in-addr.arpa. PTR", "PTR api.prod.svc.Z"),
+        ("96.10.in-addr.arpa. PTR", "NODATA"),
+        ("1.0.0.10.in-addr.arpa. PTR", "REFUSED"),
+        ("10.in-addr.arpa. PTR", "REFUSED"),
+    ]);
+}
