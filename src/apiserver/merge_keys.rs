@@ -1,1 +1,178 @@
-//! Merge metadata of the served kinds.
+//! How lists and maps of the served kinds merge: the patch strategies and list types of the Go structs.
+//!
+//! A type is named by its Go name; only types on the way to something special have rows. What has no row is
+//! ordinary: a map merges key by key, a list is replaced as a whole.
+//! Source: the `patchStrategy`, `patchMergeKey`, `listType`, `listMapKey` and `structType` tags in
+//! kubernetes `staging/src/k8s.io/api`.
+
+use crate::apiserver::resources::Resource;
+
+/// How one field merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A struct whose own fields have rows.
+    Object(&'static str),
+    /// Server-side apply owns it as one leaf; strategic merge patch merges it like any map.
+    Atomic,
+    /// As `Atomic`, and strategic merge patch replaces it too.
+    Replaced,
+    /// A list of structs.
+    Items {
+        /// Type of the items.
+        item: &'static str,
+        /// Merge key of strategic merge patch; empty: the list is replaced.
+        patch_key: &'static str,
+        /// Keys of server-side apply; empty: the list is one leaf.
+        apply_keys: &'static [&'static str],
+    },
+    /// A list of scalars that merges as a set.
+    Set,
+}
+
+const fn items(item: &'static str, patch_key: &'static str, apply_keys: &'static [&'static str]) -> Shape {
+    Shape::Items { item, patch_key, apply_keys }
+}
+
+const NAME: &[&str] = &["name"];
+const TYPE: &[&str] = &["type"];
+const CONDITIONS: Shape = items("Condition", "type", TYPE);
+
+/// (type, field, shape).
+#[rustfmt::skip]
+const FIELDS: &[(&str, &str, Shape)] = &[
+    ("ObjectMeta", "ownerReferences", items("OwnerReference", "uid", &["uid"])),
+    ("ObjectMeta", "finalizers", Shape::Set),
+
+    ("PodTemplateSpec", "metadata", Shape::Object("ObjectMeta")),
+    ("PodTemplateSpec", "spec", Shape::Object("PodSpec")),
+    ("PodSpec", "containers", items("Container", "name", NAME)),
+    ("PodSpec", "initContainers", items("Container", "name", NAME)),
+    ("PodSpec", "ephemeralContainers", items("Container", "name", NAME)),
+    ("PodSpec", "imagePullSecrets", items("LocalObjectReference", "name", NAME)),
+    ("PodSpec", "schedulingGates", items("PodSchedulingGate", "name", NAME)),
+    ("PodSpec", "volumes", items("Volume", "name", NAME)),
+    ("PodSpec", "resourceClaims", items("PodResourceClaim", "name", NAME)),
+    ("PodSpec", "hostAliases", items("HostAlias", "ip", &["ip"])),
+    ("PodSpec", "topologySpreadConstraints",
+        items("TopologySpreadConstraint", "topologyKey", &["topologyKey", "whenUnsatisfiable"])),
+    ("PodSpec", "nodeSelector", Shape::Atomic),
+    ("PodSpec", "affinity", Shape::Object("Affinity")),
+    ("Affinity", "nodeAffinity", Shape::Object("NodeAffinity")),
+    ("NodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", Shape::Atomic),
+    ("TopologySpreadConstraint", "labelSelector", Shape::Atomic),
+    ("Container", "env", items("EnvVar", "name", NAME)),
+    ("Container", "ports", items("ContainerPort", "containerPort", &["containerPort", "protocol"])),
+    ("Container", "volumeMounts", items("VolumeMount", "mountPath", &["mountPath"])),
+    ("Container", "volumeDevices", items("VolumeDevice", "devicePath", &["devicePath"])),
+    ("Container", "resources", Shape::Object("ResourceRequirements")),
+    ("ResourceRequirements", "claims", items("ResourceClaim", "", NAME)),
+    ("EnvVar", "valueFrom", Shape::Object("EnvVarSource")),
+    ("EnvVarSource", "fieldRef", Shape::Atomic),
+    ("EnvVarSource", "resourceFieldRef", Shape::Atomic),
+    ("EnvVarSource", "configMapKeyRef", Shape::Atomic),
+    ("EnvVarSource", "secretKeyRef", Shape::Atomic),
+    ("EnvVarSource", "fileKeyRef", Shape::Atomic),
+    ("PodStatus", "conditions", CONDITIONS),
+    ("PodStatus", "podIPs", items("PodIP", "ip", &["ip"])),
+    ("PodStatus", "hostIPs", items("HostIP", "ip", &[])),
+    ("PodStatus", "resourceClaimStatuses", items("PodResourceClaimStatus", "name", NAME)),
+
+    ("WorkloadSpec", "selector", Shape::Atomic),
+    ("WorkloadSpec", "template", Shape::Object("PodTemplateSpec")),
+    ("ConditionedStatus", "conditions", CONDITIONS),
+    ("ServiceSpec", "ports", items("ServicePort", "port", &["port", "protocol"])),
+    ("ServiceSpec", "selector", Shape::Atomic),
+    ("NodeSpec", "podCIDRs", Shape::Set),
+    ("NodeSpec", "configSource", Shape::Atomic),
+    ("NodeStatus", "conditions", CONDITIONS),
+    ("NodeStatus", "addresses", items("NodeAddress", "type", TYPE)),
+    ("PersistentVolumeClaimSpec", "selector", Shape::Atomic),
+    ("PersistentVolumeClaimSpec", "dataSource", Shape::Atomic),
+    ("PersistentVolumeSpec", "nodeAffinity", Shape::Object("VolumeNodeAffinity")),
+    ("VolumeNodeAffinity", "required", Shape::Atomic),
+    ("PodDisruptionBudgetSpec", "selector", Shape::Replaced),
+    ("HorizontalPodAutoscalerSpec", "scaleTargetRef", Shape::Object("CrossVersionObjectReference")),
+
+    ("ServiceAccount", "secrets", items("ObjectReference", "name", NAME)),
+    ("Event", "involvedObject", Shape::Object("ObjectReference")),
+    ("Event", "related", Shape::Atomic),
+];
+
+/// Types of `spec` and `status` by kind; `metadata` is the same everywhere.
+#[rustfmt::skip]
+const ROOTS: &[(&str, &str, &str)] = &[
+    ("Pod", "PodSpec", "PodStatus"),
+    ("StatefulSet", "WorkloadSpec", "ConditionedStatus"),
+    ("Deployment", "WorkloadSpec", "ConditionedStatus"),
+    ("ReplicaSet", "WorkloadSpec", "ConditionedStatus"),
+    ("DaemonSet", "WorkloadSpec", "ConditionedStatus"),
+    ("ReplicationController", "WorkloadSpec", "ConditionedStatus"),
+    ("Service", "ServiceSpec", "ConditionedStatus"),
+    ("Namespace", "NamespaceSpec", "ConditionedStatus"),
+    ("Node", "NodeSpec", "NodeStatus"),
+    ("PersistentVolumeClaim", "PersistentVolumeClaimSpec", "ConditionedStatus"),
+    ("PersistentVolume", "PersistentVolumeSpec", "PersistentVolumeStatus"),
+    ("HorizontalPodAutoscaler", "HorizontalPodAutoscalerSpec", "ConditionedStatus"),
+    ("PodDisruptionBudget", "PodDisruptionBudgetSpec", "ConditionedStatus"),
+];
+
+/// A place in the schema while walking an object. `None` is a type without special fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Type {
+    name: Option<&'static str>,
+    root: bool,
+}
+
+impl Type {
+    /// The type of a whole object of a kind.
+    pub fn of(resource: &Resource) -> Type {
+        Type { name: Some(resource.kind), root: true }
+    }
+
+    /// A type by its Go name.
+    pub fn named(name: &'static str) -> Type {
+        Type { name: Some(name), root: false }
+    }
+
+    /// A type without special fields.
+    pub const PLAIN: Type = Type { name: None, root: false };
+
+    /// How `field` of this type merges; `None` is ordinary.
+    pub fn field(self, field: &str) -> Option<Shape> {
+        let name = self.name?;
+        if self.root {
+            let root = ROOTS.iter().find(|it| it.0 == name);
+            match (field, root) {
+                ("metadata", _) => return Some(Shape::Object("ObjectMeta")),
+                ("spec", Some(root)) => return Some(Shape::Object(root.1)),
+                ("status", Some(root)) => return Some(Shape::Object(root.2)),
+                _ => {}
+            }
+        }
+        FIELDS.iter().find(|it| it.0 == name && it.1 == field).map(|it| it.2)
+    }
+
+    /// The type of a map under `field`.
+    pub fn child(self, field: &str) -> Type {
+        match self.field(field) {
+            Some(Shape::Object(name)) => Type::named(name),
+            _ => Type::PLAIN,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::resources::find_kind;
+
+    #[test]
+    fn walks_by_type() {
+        let set = Type::of(find_kind("apps/v1", "StatefulSet").unwrap());
+        let pod = set.child("spec").child("template").child("spec");
+        assert_eq!(pod.field("containers"), Some(items("Container", "name", NAME)));
+        assert_eq!(pod.field("tolerations"), None);
+        assert_eq!(set.child("spec").field("volumeClaimTemplates"), None);
+        assert_eq!(set.child("metadata").field("finalizers"), Some(Shape::Set));
+    }
+}

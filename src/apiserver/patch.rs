@@ -1,7 +1,23 @@
-//! JSON patch, merge patch and strategic merge patch.
+//! JSON patch, merge patch and strategic merge patch: object and patch in, new object out.
+//!
+//! Nothing here looks at resourceVersion, names or defaults; the caller checks the result as it would a PUT.
+//! Sources: RFC 6902, RFC 7396, apimachinery `pkg/util/strategicpatch/patch.go`.
 
+use crate::apiserver::merge_keys::{Shape, Type};
 use crate::apiserver::resources::Resource;
-use serde_json::Value;
+use json_patch::PatchOperation;
+use serde_json::{Map, Value};
+
+/// Most operations in one JSON patch.
+pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
+
+/// Upstream tells the client no more than this about an operation that failed.
+const JSON_PATCH_FAILED: &str = "the server rejected our request due to an error in our request";
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const ELEMENT_ORDER: &str = "$setElementOrder/";
+const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
 
 /// Why a patch could not be applied, by the answer it becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,21 +30,210 @@ pub enum PatchError {
     Internal(String),
 }
 
-/// Applies an RFC 6902 patch.
-pub fn json_patch(object: &Value, _patch: &[u8]) -> Result<Value, PatchError> {
-    Ok(object.clone())
+fn bad<T>(message: impl Into<String>) -> Result<T, PatchError> {
+    Err(PatchError::BadRequest(message.into()))
+}
+
+/// Applies an RFC 6902 patch. Parents are not created.
+///
+/// A `test` for null succeeds on a missing path: upstream compares both as nil, and the finalizer helper of
+/// kube-rs relies on it.
+pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    let operations: Vec<PatchOperation> =
+        serde_json::from_slice(patch).map_err(|it| PatchError::BadRequest(it.to_string()))?;
+    if operations.len() > MAX_JSON_PATCH_OPERATIONS {
+        return bad(format!(
+            "The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {}",
+            operations.len()
+        ));
+    }
+    let mut result = object.clone();
+    for operation in &operations {
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && result.pointer(test.path.as_str()).is_none()
+        {
+            continue;
+        }
+        json_patch::patch(&mut result, std::slice::from_ref(operation))
+            .map_err(|_| PatchError::Invalid(JSON_PATCH_FAILED.to_owned()))?;
+    }
+    Ok(result)
 }
 
 /// Applies an RFC 7396 patch.
-pub fn merge_patch(object: &Value, _patch: &Value) -> Value {
-    object.clone()
+pub fn merge_patch(object: &Value, patch: &Value) -> Value {
+    let mut result = object.clone();
+    json_patch::merge(&mut result, patch);
+    result
 }
 
-/// Applies a strategic merge patch.
+/// Applies a strategic merge patch: lists merge by the keys of the kind's types, directives steer.
 pub fn strategic_merge_patch(
-    _resource: &Resource,
+    resource: &Resource,
     object: &Value,
-    _patch: &Value,
+    patch: &Value,
 ) -> Result<Value, PatchError> {
-    Ok(object.clone())
+    let (Value::Object(object), Value::Object(patch)) = (object, patch) else {
+        return bad("strategic merge patch: expected an object");
+    };
+    merge_map(Type::of(resource), object.clone(), patch).map(Value::Object)
 }
+
+type Object = Map<String, Value>;
+
+fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, PatchError> {
+    match patch.get(DIRECTIVE).map(Value::as_str) {
+        None | Some(Some("merge")) => {}
+        Some(Some("replace")) => {
+            let rest = patch.iter().filter(|it| it.0 != DIRECTIVE);
+            return Ok(rest.map(|(key, value)| (key.clone(), value.clone())).collect());
+        }
+        Some(Some("delete")) => return Ok(Map::new()),
+        Some(other) => return bad(format!("unknown patch type found: {} in map", other.unwrap_or("?"))),
+    }
+    if let Some(retained) = patch.get(RETAIN_KEYS) {
+        retain_keys(&mut live, patch, retained)?;
+    }
+    for (key, value) in patch {
+        if let Some(field) = key.strip_prefix(DELETE_FROM_LIST) {
+            let Some(doomed) = value.as_array() else { return bad(format!("invalid type for {key}")) };
+            if let Some(Value::Array(items)) = live.get_mut(field) {
+                items.retain(|it| !doomed.contains(it));
+            }
+        }
+    }
+    for (key, value) in patch {
+        if key.starts_with('$') {
+            continue;
+        }
+        if value.is_null() {
+            live.remove(key);
+            continue;
+        }
+        let merged = merge_field(kind, key, live.get(key), value)?;
+        live.insert(key.clone(), merged);
+    }
+    for (key, value) in patch {
+        if let Some(field) = key.strip_prefix(ELEMENT_ORDER) {
+            set_order(kind, field, &mut live, value)?;
+        } else if key.starts_with('$')
+            && key != DIRECTIVE
+            && key != RETAIN_KEYS
+            && !key.starts_with(DELETE_FROM_LIST)
+        {
+            return bad(format!("unknown directive {key:?} in strategic merge patch"));
+        }
+    }
+    Ok(live)
+}
+
+fn retain_keys(live: &mut Object, patch: &Object, retained: &Value) -> Result<(), PatchError> {
+    let Some(retained) = retained.as_array() else { return bad("invalid $retainKeys: expected a list") };
+    for (key, value) in patch {
+        if !key.starts_with('$') && !value.is_null() && !retained.iter().any(|it| it == key) {
+            return bad(format!(
+                "the keys in $retainKeys must contain all keys of the patch: {key:?} is missing"
+            ));
+        }
+    }
+    live.retain(|key, _| retained.iter().any(|it| it == key));
+    Ok(())
+}
+
+fn merge_field(kind: Type, key: &str, live: Option<&Value>, patch: &Value) -> Result<Value, PatchError> {
+    let shape = kind.field(key);
+    match (patch, live) {
+        (Value::Object(patch), _) if shape == Some(Shape::Replaced) => Ok(Value::Object(patch.clone())),
+        (Value::Object(patch), Some(Value::Object(live))) => {
+            merge_map(kind.child(key), live.clone(), patch).map(Value::Object)
+        }
+        (Value::Object(patch), _) => merge_map(kind.child(key), Map::new(), patch).map(Value::Object),
+        (Value::Array(patch), live) => {
+            let live: &[Value] = live.and_then(Value::as_array).map_or(&[], Vec::as_slice);
+            merge_list(shape, live, patch).map(Value::Array)
+        }
+        _ => Ok(patch.clone()),
+    }
+}
+
+fn merge_list(shape: Option<Shape>, live: &[Value], patch: &[Value]) -> Result<Vec<Value>, PatchError> {
+    match shape {
+        Some(Shape::Items { item, patch_key, .. }) if !patch_key.is_empty() => {
+            merge_items(Type::named(item), patch_key, live, patch)
+        }
+        Some(Shape::Set) => {
+            let mut merged = live.to_vec();
+            for value in patch {
+                if !merged.contains(value) {
+                    merged.push(value.clone());
+                }
+            }
+            Ok(merged)
+        }
+        _ => Ok(patch.to_vec()),
+    }
+}
+
+fn merge_items(item: Type, key: &str, live: &[Value], patch: &[Value]) -> Result<Vec<Value>, PatchError> {
+    let directive = |it: &Value| it.get(DIRECTIVE).and_then(Value::as_str).map(str::to_owned);
+    if patch.iter().any(|it| directive(it).as_deref() == Some("replace")) {
+        return Ok(patch.iter().filter(|it| directive(it).is_none()).cloned().collect());
+    }
+    let mut merged = live.to_vec();
+    for one in patch {
+        let Some(fields) = one.as_object() else {
+            return Err(PatchError::Internal(format!("list element {one} is no map, but merges by {key}")));
+        };
+        let Some(id) = fields.get(key) else {
+            return Err(PatchError::Internal(format!(
+                "map: {one} does not contain declared merge key: {key}"
+            )));
+        };
+        match directive(one).as_deref() {
+            Some("delete") => merged.retain(|it| it.get(key) != Some(id)),
+            None | Some("merge") => match merged.iter_mut().find(|it| it.get(key) == Some(id)) {
+                Some(Value::Object(found)) => *found = merge_map(item, std::mem::take(found), fields)?,
+                _ => merged.push(Value::Object(merge_map(item, Map::new(), fields)?)),
+            },
+            Some(other) => return bad(format!("unknown patch type found: {other} in list")),
+        }
+    }
+    Ok(merged)
+}
+
+/// Brings a merged list into the given order; items only the server knows stay behind their predecessors.
+fn set_order(kind: Type, field: &str, live: &mut Object, order: &Value) -> Result<(), PatchError> {
+    let Some(order) = order.as_array() else {
+        return bad(format!("invalid {ELEMENT_ORDER}{field}: expected a list"));
+    };
+    let key = match kind.field(field) {
+        Some(Shape::Items { patch_key, .. }) if !patch_key.is_empty() => Some(patch_key),
+        Some(Shape::Set) => None,
+        _ => return Ok(()),
+    };
+    let id = |it: &Value| match key {
+        Some(key) => it.get(key).cloned(),
+        None => Some(it.clone()),
+    };
+    if let Some(broken) = order.iter().find(|it| id(it).is_none()) {
+        return bad(format!("invalid {ELEMENT_ORDER}{field}: {broken} lacks the merge key"));
+    }
+    let Some(Value::Array(items)) = live.get_mut(field) else { return Ok(()) };
+    let place = |it: &Value| order.iter().position(|wanted| id(wanted) == id(it));
+    let mut result: Vec<Value> = items.iter().filter(|it| place(it).is_some()).cloned().collect();
+    result.sort_by_key(|it| place(it));
+    for (index, item) in items.iter().enumerate() {
+        if place(item).is_none() {
+            let before = items[..index].last();
+            let at =
+                before.and_then(|before| result.iter().position(|it| it == before)).map_or(0, |it| it + 1);
+            result.insert(at, item.clone());
+        }
+    }
+    *items = result;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

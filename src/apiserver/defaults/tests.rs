@@ -30,7 +30,7 @@ fn the_template_of_a_plain_stateful_set() {
     assert_eq!(set["spec"]["podManagementPolicy"], "OrderedReady");
     assert_eq!(
         set["spec"]["updateStrategy"],
-        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
+        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}})
     );
     assert_eq!(set["spec"]["revisionHistoryLimit"], 10);
     assert_eq!(
@@ -44,11 +44,11 @@ fn the_template_of_a_plain_stateful_set() {
 fn stateful_set_strategies() {
     #[rustfmt::skip]
     let cases = [
-        (json!(null), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})),
-        (json!({}), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})),
+        (json!(null), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}})),
+        (json!({}), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}})),
         (json!({"type": "RollingUpdate"}), json!({"type": "RollingUpdate"})),
         (json!({"type": "OnDelete"}), json!({"type": "OnDelete"})),
-        (json!({"rollingUpdate": {"partition": 2}}), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}})),
+        (json!({"rollingUpdate": {"partition": 2}}), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2, "maxUnavailable": 1}})),
     ];
     for (strategy, want) in cases {
         let set = defaulted(json!({"apiVersion": "apps/v1", "kind": "StatefulSet",

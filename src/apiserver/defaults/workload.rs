@@ -22,7 +22,10 @@ pub fn stateful_set(object: &mut Value) {
         child(strategy, "rollingUpdate");
     }
     if strategy["type"] == "RollingUpdate" && strategy.get("rollingUpdate").is_some() {
-        set(child(strategy, "rollingUpdate"), "partition", 0);
+        let rolling = child(strategy, "rollingUpdate");
+        set(rolling, "partition", 0);
+        // MaxUnavailableStatefulSet is on by default in 1.37.
+        set(rolling, "maxUnavailable", 1);
     }
     let retention = child(spec, "persistentVolumeClaimRetentionPolicy");
     set(retention, "whenDeleted", "Retain");
