@@ -14,6 +14,7 @@ pub mod namespaces;
 pub mod negotiate;
 pub mod patch;
 pub mod patches;
+pub mod protobuf;
 pub mod quantity;
 pub mod render;
 pub mod request;
