@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 /// How long the snapshot behind a continue token is kept.
 const SNAPSHOT_AGE: SignedDuration = SignedDuration::from_mins(5);
@@ -175,11 +175,9 @@ pub fn list(
     let at = list_version(&call.query)?;
     let limit = call.query.number::<usize>("limit")?.unwrap_or(0);
     let token = call.query.get("continue").map(Token::decode).transpose()?;
-    let mut snapshots = server.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-    snapshots.expire(server.now());
     let (version, objects, after) = match token {
         Some(Token { version: Some(version), after }) => {
-            let pinned = snapshots.find(resource, namespace, version);
+            let pinned = snapshots(server).find(resource, namespace, version);
             let objects = match pinned {
                 Some(objects) => objects,
                 None => server.store().list_at(resource, namespace, version).map(Arc::new).map_err(|_| {
@@ -214,7 +212,7 @@ pub fn list(
             meta.remaining = Some(objects.len() - start - page.len());
         }
         meta.continuation = Some(Token { version: Some(version), after }.encode());
-        snapshots.pin(Snapshot {
+        snapshots(server).pin(Snapshot {
             resource,
             namespace: namespace.map(ToOwned::to_owned),
             version,
@@ -223,6 +221,13 @@ pub fn list(
         });
     }
     Ok((page, meta))
+}
+
+/// The pinned lists that are not too old, for the rest of the statement.
+fn snapshots(server: &ApiServer) -> MutexGuard<'_, Snapshots> {
+    let mut snapshots = server.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+    snapshots.expire(server.now());
+    snapshots
 }
 
 fn at_version(

@@ -1,17 +1,38 @@
 //! The embedded, Kubernetes-compatible API server.
+//!
+//! ```text
+//! kubectl ─▶ serve ─▶ guard ─┐                     ┌─▶ create, update, patches, delete, subresources ─▶ store
+//! kube::Client ──────────────┴─▶ http ─▶ request ──┼─▶ list, watch ◀─── events, bytes ──────────────── store
+//!                                                  └─▶ documents (discovery, openapi, version)
+//! gc, namespaces: store events in, deletions out
+//! ```
+//!
+//! One handler takes every path; the table in [`resources`] decides what exists. A request becomes a
+//! [`request::Call`], an operation on the [`store`], and an answer in the shape [`negotiate`] chose and
+//! [`render`] writes. Objects are JSON throughout, so fields this build does not know survive.
+//!
+//! Invariants: one writer at a time, one sequence of resource versions for all kinds; what an operation decides
+//! it decides on state that cannot change before its commit; no event is visible before the object is; a write
+//! that changes nothing leaves no trace; no await while a lock is held.
+//! Nothing here runs containers, checks permissions or calls out.
 pub mod allocate;
 pub mod boot;
 pub mod create;
 pub mod defaults;
 pub mod delete;
+pub mod discovery;
+pub mod documents;
 pub mod events;
 pub mod gc;
+pub mod graph;
+pub mod guard;
 pub mod http;
 pub mod list;
 pub mod merge_keys;
 pub mod meta;
 pub mod namespaces;
 pub mod negotiate;
+pub mod openapi;
 pub mod patch;
 pub mod patches;
 pub mod protobuf;
@@ -19,8 +40,10 @@ pub mod quantity;
 pub mod render;
 pub mod request;
 pub mod resources;
+pub mod reviews;
 pub mod scale;
 pub mod selector;
+pub mod serve;
 pub mod server;
 pub mod ssa;
 pub mod status;
@@ -29,16 +52,8 @@ pub mod subresources;
 pub mod table;
 pub mod update;
 pub mod validate;
-pub mod watch;
-
-pub mod discovery;
-pub mod documents;
-pub mod graph;
-pub mod guard;
-pub mod openapi;
-pub mod reviews;
-pub mod serve;
 pub mod version;
+pub mod watch;
 
 pub use server::{ApiServer, Clock, Options};
 

@@ -10,7 +10,7 @@ use crate::apiserver::ssa::{self, ApplyError, ApplyOptions};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::stored_as;
 use crate::apiserver::update::{self, Part, Written};
-use crate::apiserver::validate::FieldError;
+use crate::apiserver::validate::{self, FieldError};
 use crate::apiserver::{create, events, meta};
 use serde_json::Value;
 
@@ -77,6 +77,15 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     };
     meta::strip_nulls(&mut patched, opaque_field(target.resource));
     require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
+    if call.query.get("fieldValidation") == Some("Strict") {
+        // Fields the object had before are nobody's mistake now.
+        let before = validate::unknown_fields(target.resource, &current);
+        let mut unknown = validate::unknown_fields(target.resource, &patched);
+        unknown.retain(|it| !before.contains(it));
+        if !unknown.is_empty() {
+            return Err(Status::unknown_in_patch(&unknown));
+        }
+    }
     let patched = events::to_stored(target.resource, patched, Some(&old.value));
     update::store(&mut writer, target, &old, patched, part, commit).map(Written::Updated)
 }

@@ -85,7 +85,7 @@ impl View {
                 let meta = ListMeta { version: object.version, ..ListMeta::default() };
                 write_value(out, &self.table(version, std::iter::once(object), &meta, columns));
             }
-            Media::Partial(version) => write_value(out, &self.partial(object, version)),
+            Media::Partial(version) => write_value(out, &partial(object, version)),
             Media::Json | Media::Discovery(_) => {
                 let body = if events::is_view(self.resource) {
                     body_of(&events::from_stored(self.resource, &object.value))
@@ -107,7 +107,7 @@ impl View {
                 write_value(&mut out, &table);
             }
             Media::Partial(version) => {
-                let items: Vec<Value> = objects.iter().map(|it| self.partial(it, version)).collect();
+                let items: Vec<Value> = objects.iter().map(|it| partial(it, version)).collect();
                 let list = json!({
                     "kind": "PartialObjectMetadataList",
                     "apiVersion": format!("meta.k8s.io/{version}"),
@@ -187,9 +187,9 @@ impl View {
                 }
                 match self.include {
                     IncludeObject::None => {}
-                    IncludeObject::Metadata => row["object"] = self.partial(object, version),
+                    IncludeObject::Metadata => row["object"] = partial(object, version),
                     IncludeObject::Object => {
-                        row["object"] = events::from_stored(self.resource, &object.value)
+                        row["object"] = events::from_stored(self.resource, &object.value);
                     }
                 }
                 row
@@ -203,14 +203,14 @@ impl View {
             "rows": rows,
         })
     }
+}
 
-    fn partial(&self, object: &Object, version: &str) -> Value {
-        json!({
-            "kind": "PartialObjectMetadata",
-            "apiVersion": format!("meta.k8s.io/{version}"),
-            "metadata": object.value["metadata"],
-        })
-    }
+fn partial(object: &Object, version: &str) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object.value["metadata"],
+    })
 }
 
 /// Serialises into a buffer.

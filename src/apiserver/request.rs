@@ -5,6 +5,7 @@ use crate::apiserver::protobuf::{self, DecodeError};
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Key;
+use crate::apiserver::validate;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -120,7 +121,7 @@ impl Target {
         };
         let resource = resources::find(group, version, plural)?;
         let namespaced = resource.scope == Scope::Namespaced;
-        if namespaced != !namespace.is_empty() && (!namespaced || name.is_some()) {
+        if namespaced == namespace.is_empty() && (!namespaced || name.is_some()) {
             return None;
         }
         if !subresource.is_empty() && !resource.subresources.contains(&subresource) {
@@ -187,7 +188,11 @@ impl Call {
     /// The body as an object of the target's kind: missing apiVersion and kind are filled in, others are 400.
     pub fn typed_object(&self) -> Result<Value, Status> {
         let mut object = self.object()?;
-        require_type(&mut object, &self.target.resource.api_version(), self.target.resource.kind)?;
+        let resource = self.target.resource;
+        require_type(&mut object, &resource.api_version(), resource.kind)?;
+        if self.query.get("fieldValidation") == Some("Strict") {
+            refuse_unknown_fields(resource, &object)?;
+        }
         Ok(object)
     }
 }
@@ -214,6 +219,20 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Stat
     Ok(object)
 }
 
+/// `fieldValidation=Strict`: a field the kind does not have is an error that names it.
+fn refuse_unknown_fields(resource: &Resource, object: &Value) -> Result<(), Status> {
+    let unknown: Vec<String> =
+        validate::unknown_fields(resource, object).iter().map(|it| format!("unknown field {it:?}")).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let (kind, version) = (resource.kind, resource.api_version());
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+        unknown.join(", ")
+    )))
+}
+
 /// The top-level field whose content is the client's own business.
 pub fn opaque_field(resource: &Resource) -> Option<&'static str> {
     (resource.kind == "ControllerRevision").then_some("data")
@@ -226,7 +245,7 @@ pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
         Some("All") => Ok(Commit::DryRun),
         Some(other) => Err(Status::invalid_options(
             "CreateOptions",
-            &[crate::apiserver::validate::FieldError::not_supported("dryRun", other, &["All"])],
+            &[validate::FieldError::not_supported("dryRun", other, &["All"])],
         )),
     }
 }

@@ -22,13 +22,21 @@ const DRAIN: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `listener` under the secret `base_path` until `shutdown`.
+///
+/// # Errors
+/// `InvalidInput` for a listener that others than this machine can reach.
 pub async fn serve(
     server: ApiServer,
     listener: TcpListener,
     base_path: &str,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let guard = Guard::new(base_path, listener.local_addr()?);
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        let message = format!("{address} is not a loopback address; the API server has no TLS to protect it");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let guard = Guard::new(base_path, address);
     let app = App { server, shutdown: shutdown.clone(), guard: Some(std::sync::Arc::new(guard)) };
     let router = router(app);
     let mut connections = JoinSet::new();

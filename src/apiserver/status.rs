@@ -131,7 +131,8 @@ impl Status {
             .iter()
             .map(|it| json!({"reason": it.reason_str(), "message": it.message(), "field": it.field}))
             .collect();
-        let mut status = Self::new(422, "Invalid", format!("{shown} \"{name}\" is invalid: {text}"));
+        let mut status =
+            Self::new(422, "Invalid", format!("{shown} \"{name}\" is invalid: {text}").trim_start());
         status.details = json!({"name": name, "kind": kind});
         if !group.is_empty() {
             status.details["group"] = group.into();
@@ -142,6 +143,14 @@ impl Status {
     /// 422: a patch cannot be applied to this object.
     pub fn invalid_patch(message: impl Into<String>) -> Self {
         Self::new(422, "Invalid", message)
+    }
+
+    /// 422: the result of a patch has fields its kind does not know (`fieldValidation=Strict`).
+    pub fn unknown_in_patch(fields: &[String]) -> Self {
+        let unknown: Vec<String> = fields.iter().map(|it| format!("unknown field {it:?}")).collect();
+        let text = format!("strict decoding error: {}", unknown.join(", "));
+        let error = FieldError::invalid("patch", Value::Null, text);
+        Self::invalid_named("", "", "", "", &[error])
     }
 
     /// 400.

@@ -97,6 +97,9 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
 }
 
+/// An event and its kind.
+pub type KindEvent = (&'static Resource, Event);
+
 /// The ring no longer reaches back to the version asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expired {
@@ -302,7 +305,7 @@ impl Store {
     }
 
     /// Events of all kinds after `version` in commit order, and the version they bring the reader to.
-    pub fn all_events_after(&self, version: u64) -> Result<(Vec<(&'static Resource, Event)>, u64), Expired> {
+    pub fn all_events_after(&self, version: u64) -> Result<(Vec<KindEvent>, u64), Expired> {
         let state = self.state();
         let mut events = Vec::new();
         for (resource, kind) in RESOURCES.iter().zip(&state.kinds) {

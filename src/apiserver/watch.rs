@@ -120,11 +120,11 @@ impl Watcher {
         let bookmarks = call.query.flag("allowWatchBookmarks");
         let changed = server.store().subscribe(resource);
         let namespace = call.target.list_namespace().map(ToOwned::to_owned);
-        let (version, objects) = server.store().list(resource, namespace.as_deref());
         let (cursor, initial) = match start {
             Start::After(version) => (version, VecDeque::new()),
-            Start::Now => (version, VecDeque::new()),
+            Start::Now => (server.store().version(), VecDeque::new()),
             Start::Current => {
+                let (version, objects) = server.store().list(resource, namespace.as_deref());
                 (version, objects.into_iter().filter(|it| selection.matches(resource, &it.value)).collect())
             }
         };

@@ -3,6 +3,7 @@
 mod crud;
 mod deletion;
 mod protocol;
+mod socket;
 mod watching;
 
 use crate::apiserver::{ApiServer, Options};
@@ -10,7 +11,6 @@ use http::{Method, Request};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, PostParams};
-use kube::client::Body;
 use kube::{Client, Error};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -125,9 +125,4 @@ where
         tokio::task::yield_now().await;
     }
     panic!("never happened: {what}");
-}
-
-#[allow(dead_code)]
-fn empty_body() -> Body {
-    Body::empty()
 }

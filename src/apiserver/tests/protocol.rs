@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// (why, method, path, headers, body, expected code)
+type Case<'a> = (&'a str, Method, String, &'a [(&'a str, &'a str)], &'a str, u16);
+
 #[tokio::test]
 async fn answers_by_request() {
     let fixture = start(options());
@@ -13,9 +16,10 @@ async fn answers_by_request() {
     let bad_accept: &[(&str, &str)] = &[("accept", "application/vnd.kubernetes.protobuf")];
     let deep = "[".repeat(200);
     #[rustfmt::skip]
-    let cases: &[(&str, Method, String, &[(&str, &str)], &str, u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("no Content-Type means JSON",      Method::POST,   maps.into(),                        &[],        &map, 201),
-        ("protobuf is refused",             Method::POST,   maps.into(),                        protobuf,   &map, 415),
+        ("not the protobuf it claims to be", Method::POST,  maps.into(),                        protobuf,   &map, 400),
+        ("CBOR is refused",                 Method::POST,   maps.into(),                        &[("content-type", "application/cbor")], &map, 415),
         ("nesting is limited",              Method::POST,   maps.into(),                        &[],        &deep, 400),
         ("a body of another kind",          Method::POST,   maps.into(),                        &[],        r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"x"}}"#, 400),
         ("another namespace in the body",   Method::POST,   maps.into(),                        &[],        r#"{"metadata":{"name":"x","namespace":"other"}}"#, 400),

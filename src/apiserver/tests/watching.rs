@@ -14,7 +14,7 @@ async fn next_lines(fixture: &Fixture, uri: &str, count: usize) -> Vec<Value> {
     assert_eq!(response.status(), 200);
     let mut chunks = response.into_body().into_data_stream();
     let mut text = Vec::new();
-    while text.iter().filter(|it| **it == b'\n').count() < count {
+    while text.split(|it: &u8| *it == b'\n').count() <= count {
         match chunks.next().await {
             Some(chunk) => text.extend_from_slice(&chunk.unwrap()),
             None => break,
