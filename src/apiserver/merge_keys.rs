@@ -153,6 +153,7 @@ impl Type {
     }
 
     /// The type of a map under `field`.
+    #[must_use]
     pub fn child(self, field: &str) -> Type {
         match self.field(field) {
             Some(Shape::Object(name)) => Type::named(name),

@@ -193,3 +193,51 @@ fn other_kinds() {
         assert_eq!(object.pointer(path), Some(&want), "{kind} {path}");
     }
 }
+
+/// Defaulting comes before the check of types, so it has to leave odd ones alone.
+#[test]
+fn odd_types_survive() {
+    use crate::apiserver::resources::RESOURCES;
+    let odd = [
+        json!("x"),
+        json!(1),
+        json!([]),
+        json!([1]),
+        json!([{}]),
+        json!({}),
+        json!({"name": 1}),
+        json!(true),
+    ];
+    let paths = ["spec", "status", "metadata", "ports", "endpoints", "subsets", "data", "stringData"];
+    let inner = [
+        "template",
+        "ports",
+        "containers",
+        "volumes",
+        "updateStrategy",
+        "strategy",
+        "selector",
+        "clusterIPs",
+        "volumeClaimTemplates",
+        "resources",
+        "metrics",
+        "sessionAffinityConfig",
+        "persistentVolumeClaimRetentionPolicy",
+    ];
+    for resource in RESOURCES {
+        for value in &odd {
+            for path in paths {
+                apply(resource, &mut json!({path: value}));
+                for key in inner {
+                    apply(resource, &mut json!({path: {key: value}}));
+                    apply(resource, &mut json!({path: {"template": {"spec": {key: value}}}}));
+                    apply(
+                        resource,
+                        &mut json!({path: {"template": {"spec": {"containers": [{key: value}, value]}}}}),
+                    );
+                }
+            }
+        }
+        apply(resource, &mut json!("x"));
+    }
+}

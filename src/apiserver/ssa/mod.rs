@@ -1,7 +1,19 @@
-//! Server-side apply.
+//! Server-side apply: the live object and one manager's configuration in, the merged object out.
+//!
+//! A field belongs to every manager that applied it with its present value. Applying takes the configuration's
+//! values, gives up what the manager applied before and omits now (the field goes when nobody else owns it),
+//! and is refused when it would change what others own, unless forced.
+//! Ownership of ordinary writes is honoured where entries exist, but not recorded yet.
+//! Source: structured-merge-diff `merge/update.go`; KEP-555.
 
+mod fields;
+
+use crate::apiserver::merge_keys::{Shape, Type};
 use crate::apiserver::resources::Resource;
-use serde_json::Value;
+use crate::apiserver::{defaults, validate};
+use fields::{FieldSet, Path, below, item_step, shown};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Who applies, and how.
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +44,324 @@ pub enum ApplyError {
     Invalid(String),
 }
 
-/// Merges `config` into `live`; `None` creates.
-pub fn apply(
-    _resource: &Resource,
-    _live: Option<&Value>,
-    config: &Value,
-    _options: &ApplyOptions<'_>,
-) -> Result<Value, ApplyError> {
-    Ok(config.clone())
+/// One managedFields entry with its set decoded.
+struct Entry {
+    raw: Value,
+    owned: FieldSet,
 }
+
+impl Entry {
+    fn is_mine(&self, options: &ApplyOptions<'_>) -> bool {
+        self.raw["manager"] == options.manager
+            && self.raw["operation"] == "Apply"
+            && self.raw["subresource"].as_str().unwrap_or_default() == options.subresource
+    }
+
+    /// `"m"` for appliers, `"m" using apps/v1` for others.
+    fn title(&self) -> String {
+        let text = |field: &str| self.raw[field].as_str().unwrap_or_default();
+        let subresource = match text("subresource") {
+            "" => String::new(),
+            name => format!(" with subresource {name:?}"),
+        };
+        let version = match text("operation") {
+            "Apply" => String::new(),
+            _ => format!(" using {}", text("apiVersion")),
+        };
+        format!("{:?}{subresource}{version}", text("manager"))
+    }
+}
+
+/// Merges `config` into `live`; `None` creates. Defaulting and validation of the result are the caller's.
+pub fn apply(
+    resource: &Resource,
+    live: Option<&Value>,
+    config: &Value,
+    options: &ApplyOptions<'_>,
+) -> Result<Value, ApplyError> {
+    let bad = |it: String| ApplyError::BadRequest(it);
+    if !config.is_object() {
+        return Err(bad("the applied configuration must be an object".into()));
+    }
+    if !config["metadata"]["managedFields"].is_null() {
+        return Err(bad("metadata.managedFields must be nil".into()));
+    }
+    let typed_patch = |detail: String| {
+        let text = |field: &str| config["metadata"][field].as_str().unwrap_or_default();
+        let version = resource.api_version();
+        let (namespace, name, kind) = (text("namespace"), text("name"), resource.kind);
+        bad(format!(
+            "failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {detail}"
+        ))
+    };
+    if let Some(field) = validate::unknown_fields(resource, config).first() {
+        return Err(typed_patch(format!(".{field}: field not declared in schema")));
+    }
+    let mut config = config.clone();
+    defaults::normalize(resource, &mut config);
+    keep_own_part(resource, options.subresource, &mut config);
+
+    let kind = Type::of(resource);
+    let wanted = FieldSet::of(kind, &config, &unowned).map_err(typed_patch)?;
+    let empty = json!({});
+    let live = live.unwrap_or(&empty);
+    let mut entries = entries(live);
+    let conflicts = conflicts(kind, live, &config, &wanted, &entries, options);
+    if !conflicts.is_empty() {
+        if !options.force {
+            return Err(refusal(&conflicts, &entries));
+        }
+        for (index, path) in &conflicts {
+            entries[*index].owned.0.remove(path);
+        }
+    }
+
+    let mut merged = merge(Shape::Object(""), kind, Some(live), &config);
+    if let Some(mine) = entries.iter().find(|it| it.is_mine(options)) {
+        let mut dropped: Vec<&Path> = mine.owned.0.difference(&wanted.0).collect();
+        // Items before their fields: without its key field an item could not be found any more.
+        dropped.sort_by_key(|it| it.len());
+        for path in dropped {
+            let others = entries.iter().any(|it| !it.is_mine(options) && it.owned.covers(path));
+            if !others && !wanted.covers(path) {
+                remove(kind, &mut merged, path);
+            }
+        }
+    }
+    write_entries(resource, entries, wanted, options, &mut merged);
+    Ok(merged)
+}
+
+/// An apply to `/status` is about the status, any other about everything else.
+fn keep_own_part(resource: &Resource, subresource: &str, config: &mut Value) {
+    let Some(map) = config.as_object_mut() else { return };
+    if subresource == "status" {
+        map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+    } else if resource.has_status() {
+        map.remove("status");
+    }
+}
+
+/// Fields without owners.
+fn unowned(path: &[String]) -> bool {
+    match path {
+        [one] => matches!(one.as_str(), "f:apiVersion" | "f:kind"),
+        [metadata, field] if metadata == "f:metadata" => matches!(
+            field.as_str(),
+            "f:name"
+                | "f:namespace"
+                | "f:uid"
+                | "f:resourceVersion"
+                | "f:generation"
+                | "f:creationTimestamp"
+                | "f:selfLink"
+                | "f:managedFields"
+        ),
+        _ => false,
+    }
+}
+
+fn entries(live: &Value) -> Vec<Entry> {
+    let raw = live["metadata"]["managedFields"].as_array().into_iter().flatten();
+    raw.map(|raw| Entry { raw: raw.clone(), owned: FieldSet::decode(&raw["fieldsV1"]) }).collect()
+}
+
+/// (entry, path) of every leaf the configuration would change that the entry owns.
+fn conflicts(
+    kind: Type,
+    live: &Value,
+    config: &Value,
+    wanted: &FieldSet,
+    entries: &[Entry],
+    options: &ApplyOptions<'_>,
+) -> Vec<(usize, Path)> {
+    let mut found = Vec::new();
+    for path in &wanted.0 {
+        // An item itself is there or is added; only its leaves can differ.
+        if path.last().is_some_and(|it| it.starts_with("k:")) {
+            continue;
+        }
+        if lookup(kind, live, path) == lookup(kind, config, path) {
+            continue;
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            if !entry.is_mine(options) && entry.owned.covers(path) {
+                found.push((index, path.clone()));
+            }
+        }
+    }
+    found
+}
+
+fn refusal(conflicts: &[(usize, Path)], entries: &[Entry]) -> ApplyError {
+    let mut by_manager: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut causes = Vec::new();
+    for (index, path) in conflicts {
+        let (title, field) = (entries[*index].title(), shown(path));
+        causes.push((format!("conflict with {title}"), field.clone()));
+        by_manager.entry(title).or_default().push(field);
+    }
+    let message = if let [(title, field)] = &causes[..] {
+        format!("Apply failed with 1 conflict: {title}: {field}")
+    } else {
+        let mut lines = Vec::new();
+        for (title, fields) in by_manager {
+            lines.push(format!("conflicts with {title}:"));
+            lines.extend(fields.into_iter().map(|it| format!("- {it}")));
+        }
+        format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    };
+    ApplyError::Conflict { message, causes }
+}
+
+/// Position of the item a step names.
+fn position(items: &[Value], step: &str, shape: Shape) -> Option<usize> {
+    match (shape, step.split_at(2)) {
+        (Shape::Items { apply_keys, .. }, ("k:", _)) => {
+            items.iter().position(|it| item_step(it, apply_keys).is_ok_and(|it| it == step))
+        }
+        (_, ("v:", _)) => items.iter().position(|it| format!("v:{it}") == step),
+        _ => None,
+    }
+}
+
+fn item_type(shape: Shape) -> Type {
+    match shape {
+        Shape::Items { item, .. } => Type::named(item),
+        _ => Type::PLAIN,
+    }
+}
+
+fn lookup<'a>(kind: Type, object: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let (mut at, mut kind, mut shape) = (object, kind, Shape::Object(""));
+    for step in path {
+        if let Some(field) = step.strip_prefix("f:") {
+            at = at.get(field)?;
+            (shape, kind) = below(kind, field);
+        } else {
+            let items = at.as_array()?;
+            at = &items[position(items, step, shape)?];
+            kind = item_type(shape);
+            shape = Shape::Object("");
+        }
+    }
+    Some(at)
+}
+
+/// Configuration over live: maps by key, associative lists by item, everything else as a whole.
+fn merge(shape: Shape, kind: Type, live: Option<&Value>, config: &Value) -> Value {
+    match (shape, live, config) {
+        (Shape::Object(_), Some(Value::Object(live)), Value::Object(config)) => {
+            let mut merged = live.clone();
+            for (key, value) in config {
+                let (shape, child) = below(kind, key);
+                merged.insert(key.clone(), merge(shape, child, live.get(key), value));
+            }
+            Value::Object(merged)
+        }
+        (Shape::Items { item, apply_keys, .. }, Some(Value::Array(live)), Value::Array(config))
+            if !apply_keys.is_empty() =>
+        {
+            let mut merged = live.clone();
+            for one in config {
+                let step = item_step(one, apply_keys).unwrap_or_default();
+                let known = merged.iter().position(|it| item_step(it, apply_keys).is_ok_and(|it| it == step));
+                match known {
+                    Some(at) => {
+                        merged[at] = merge(Shape::Object(item), Type::named(item), Some(&merged[at]), one);
+                    }
+                    None => merged.push(one.clone()),
+                }
+            }
+            Value::Array(merged)
+        }
+        (Shape::Set, Some(Value::Array(live)), Value::Array(config)) => {
+            let mut merged = live.clone();
+            merged.extend(config.iter().filter(|it| !live.contains(it)).cloned());
+            Value::Array(merged)
+        }
+        _ => config.clone(),
+    }
+}
+
+/// Takes the value at `path` out, and the maps and lists that become empty by it.
+fn remove(kind: Type, object: &mut Value, path: &[String]) {
+    remove_below(Shape::Object(""), kind, object, path);
+}
+
+fn remove_below(shape: Shape, kind: Type, at: &mut Value, path: &[String]) {
+    let Some((step, rest)) = path.split_first() else { return };
+    if let (Some(field), Value::Object(map)) = (step.strip_prefix("f:"), &mut *at) {
+        let (shape, child) = below(kind, field);
+        if rest.is_empty() {
+            map.remove(field);
+        } else if let Some(value) = map.get_mut(field) {
+            remove_below(shape, child, value, rest);
+            if is_empty(value) {
+                map.remove(field);
+            }
+        }
+    } else if let Value::Array(items) = at
+        && let Some(index) = position(items, step, shape)
+    {
+        if rest.is_empty() {
+            items.remove(index);
+        } else {
+            remove_below(Shape::Object(""), item_type(shape), &mut items[index], rest);
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Stores who owns what: the others' entries as they are, this manager's replaced.
+fn write_entries(
+    resource: &Resource,
+    entries: Vec<Entry>,
+    wanted: FieldSet,
+    options: &ApplyOptions<'_>,
+    merged: &mut Value,
+) {
+    let mut written = Vec::new();
+    let mut time = options.now.to_owned();
+    for mut entry in entries {
+        if entry.is_mine(options) {
+            // Applying the same again is no change, not even of the time.
+            if entry.owned == wanted
+                && let Some(before) = entry.raw["time"].as_str()
+            {
+                before.clone_into(&mut time);
+            }
+        } else if !entry.owned.0.is_empty() {
+            entry.raw["fieldsV1"] = entry.owned.encode();
+            written.push(entry.raw);
+        }
+    }
+    if !wanted.0.is_empty() {
+        let mut mine = json!({"manager": options.manager, "operation": "Apply", "apiVersion": resource.api_version(),
+            "time": time, "fieldsType": "FieldsV1", "fieldsV1": wanted.encode()});
+        if !options.subresource.is_empty() {
+            mine["subresource"] = options.subresource.into();
+        }
+        written.push(mine);
+    }
+    let order = |it: &Value| {
+        ["operation", "time", "manager"].map(|key| it[key].as_str().unwrap_or_default().to_owned())
+    };
+    written.sort_by_key(order);
+    if let Some(map) = merged.as_object_mut() {
+        let metadata = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        if metadata.is_object() {
+            metadata["managedFields"] = written.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,8 @@ fn containers(object: &Value) -> [Value; 2] {
 /// A `metav1.LabelSelector`, or the plain map of a `ReplicationController`.
 fn selector(object: &Value) -> Value {
     let selector = &object["spec"]["selector"];
-    if object["kind"] == "ReplicationController" {
+    let structured = ["matchLabels", "matchExpressions"].iter().any(|it| !selector[*it].is_null());
+    if !structured && selector.as_object().is_some_and(|it| !it.is_empty()) {
         return labels(selector).into();
     }
     match LabelSelector::from_json(selector) {

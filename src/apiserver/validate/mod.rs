@@ -1,33 +1,133 @@
-//! Validation of objects before they are stored.
+//! Validation of objects before they are stored: a defaulted object in, what is wrong with it out.
+//!
+//! Fields are assumed to have their JSON types; [`decode_check`] comes first and sees to that.
+//! Sources: kubernetes `pkg/apis/*/validation`, apimachinery `pkg/api/validation`.
 
+mod decode;
+mod endpoints;
 mod error;
+mod metadata;
 pub mod names;
+mod pod;
+mod service;
+mod storage;
+mod workload;
 
 use crate::apiserver::resources::Resource;
+pub use decode::{decode_check, unknown_fields};
 pub use error::{FieldError, FieldErrorReason};
 use serde_json::Value;
 
+const NON_NEGATIVE: &str = "must be greater than or equal to 0";
+const IMMUTABLE: &str = "field is immutable";
+
 /// Checks a defaulted object about to be created.
-pub fn create(_resource: &Resource, _object: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let mut errors = metadata::check(resource, object);
+    body(resource, object, &mut errors);
+    errors
 }
 
 /// Checks a defaulted object about to replace `old`.
-pub fn update(_resource: &Resource, _old: &Value, _new: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = metadata::check(resource, new);
+    match (resource.group, resource.kind) {
+        // What a bound Pod carries was right when it was made, or was filled in by others.
+        ("", "Pod") => pod::update(old, new, &mut errors),
+        _ => body(resource, new, &mut errors),
+    }
+    match (resource.group, resource.kind) {
+        ("apps", "StatefulSet") => workload::update_stateful_set(old, new, &mut errors),
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => {
+            immutable(old, new, "/spec/selector", "spec.selector", &mut errors);
+        }
+        ("apps", "ControllerRevision") => immutable(old, new, "/data", "data", &mut errors),
+        ("", "Service") => service::update(old, new, &mut errors),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            immutable(old, new, "/addressType", "addressType", &mut errors);
+        }
+        ("", "PersistentVolumeClaim") => storage::update_claim(old, new, &mut errors),
+        ("", "PersistentVolume") => storage::update_volume(old, new, &mut errors),
+        ("storage.k8s.io", "StorageClass") => {
+            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+                if old.get(field) != new.get(field) {
+                    errors.push(FieldError::forbidden(field, "updates to this field are forbidden."));
+                }
+            }
+        }
+        ("", "ConfigMap" | "Secret") => storage::update_immutable(old, new, &mut errors),
+        _ => {}
+    }
+    errors
 }
 
 /// Checks a write of the status subresource.
-pub fn update_status(_resource: &Resource, _old: &Value, _new: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub fn update_status(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = metadata::check(resource, new);
+    if (resource.group, resource.kind) == ("apps", "StatefulSet") {
+        workload::stateful_set_status(old, new, &mut errors);
+    }
+    errors
 }
 
-/// Whether the object decodes into the kind's type; the message of the 400 answer if not.
-pub fn decode_check(_resource: &Resource, _object: &Value) -> Result<(), String> {
-    Ok(())
+fn body(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+    match (resource.group, resource.kind) {
+        ("", "Pod") => pod::spec(&object["spec"], "spec", errors),
+        ("", "Service") => service::check(object, errors),
+        ("", "Endpoints") => endpoints::endpoints(object, errors),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(object, errors),
+        ("", "PersistentVolumeClaim") => storage::claim_spec(&object["spec"], "spec", errors),
+        ("", "PersistentVolume") => storage::volume(object, errors),
+        ("storage.k8s.io", "StorageClass") => required(object, "provisioner", "provisioner", errors),
+        ("", "ConfigMap" | "Secret") => storage::config(resource, object, errors),
+        ("apps", "ControllerRevision") => workload::controller_revision(object, errors),
+        ("apps", "StatefulSet") => workload::stateful_set(object, errors),
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => workload::other(resource, object, errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => workload::autoscaler(object, errors),
+        ("policy", "PodDisruptionBudget") => workload::disruption_budget(object, errors),
+        _ => {}
+    }
 }
 
-/// Paths of fields the kind's type does not have, such as `spec.template.foo`.
-pub fn unknown_fields(_resource: &Resource, _object: &Value) -> Vec<String> {
-    Vec::new()
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn required(object: &Value, key: &str, field: impl Into<String>, errors: &mut Vec<FieldError>) {
+    if text(&object[key]).is_empty() {
+        errors.push(FieldError::required(field, ""));
+    }
+}
+
+fn non_negative(value: &Value, field: impl Into<String>, errors: &mut Vec<FieldError>) {
+    if value.as_i64().is_some_and(|it| it < 0) {
+        errors.push(FieldError::invalid(field, value.clone(), NON_NEGATIVE));
+    }
+}
+
+/// A value of a closed set; absent is `Required` unless `optional`.
+fn one_of(value: &Value, field: &str, allowed: &[&str], errors: &mut Vec<FieldError>) {
+    match text(value) {
+        "" => errors.push(FieldError::required(field, "")),
+        it if !allowed.contains(&it) => errors.push(FieldError::not_supported(field, it, allowed)),
+        _ => {}
+    }
+}
+
+fn invalid_each(field: &str, value: &str, complaints: Vec<String>, errors: &mut Vec<FieldError>) {
+    errors.extend(complaints.into_iter().map(|it| FieldError::invalid(field, value, it)));
+}
+
+fn immutable(old: &Value, new: &Value, pointer: &str, field: &str, errors: &mut Vec<FieldError>) {
+    let of = |object: &Value| object.pointer(pointer).cloned().unwrap_or_default();
+    if of(old) != of(new) {
+        errors.push(FieldError::invalid(field, of(new), IMMUTABLE));
+    }
+}
+
+#[cfg(test)]
+mod tests;

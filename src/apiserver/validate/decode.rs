@@ -1,0 +1,185 @@
+//! Type errors and unknown fields, found by decoding into the kind's k8s-openapi type.
+
+use crate::apiserver::defaults;
+use crate::apiserver::resources::Resource;
+use k8s_openapi::api::{
+    apps::v1 as apps, autoscaling::v2 as autoscaling, coordination::v1 as coordination, core::v1 as core,
+    discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, storage::v1 as storage,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// Decodes and encodes again.
+fn round_trip(resource: &Resource, object: Value) -> Option<Result<Value, String>> {
+    fn through<T: DeserializeOwned + Serialize>(object: Value) -> Result<Value, String> {
+        let typed: T = serde_json::from_value(object).map_err(|it| it.to_string())?;
+        serde_json::to_value(typed).map_err(|it| it.to_string())
+    }
+    let decoded = match (resource.group, resource.kind) {
+        ("", "Namespace") => through::<core::Namespace>(object),
+        ("", "Node") => through::<core::Node>(object),
+        ("", "Service") => through::<core::Service>(object),
+        ("", "Endpoints") => through::<core::Endpoints>(object),
+        ("", "Pod") => through::<core::Pod>(object),
+        ("", "PersistentVolumeClaim") => through::<core::PersistentVolumeClaim>(object),
+        ("", "PersistentVolume") => through::<core::PersistentVolume>(object),
+        ("", "ConfigMap") => through::<core::ConfigMap>(object),
+        ("", "Secret") => through::<core::Secret>(object),
+        ("", "ServiceAccount") => through::<core::ServiceAccount>(object),
+        ("", "Event") => through::<core::Event>(object),
+        ("", "ReplicationController") => through::<core::ReplicationController>(object),
+        ("apps", "StatefulSet") => through::<apps::StatefulSet>(object),
+        ("apps", "Deployment") => through::<apps::Deployment>(object),
+        ("apps", "ReplicaSet") => through::<apps::ReplicaSet>(object),
+        ("apps", "DaemonSet") => through::<apps::DaemonSet>(object),
+        ("apps", "ControllerRevision") => through::<apps::ControllerRevision>(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => through::<autoscaling::HorizontalPodAutoscaler>(object),
+        ("coordination.k8s.io", "Lease") => through::<coordination::Lease>(object),
+        ("discovery.k8s.io", "EndpointSlice") => through::<discovery::EndpointSlice>(object),
+        ("events.k8s.io", "Event") => through::<events::Event>(object),
+        ("policy", "PodDisruptionBudget") => through::<policy::PodDisruptionBudget>(object),
+        ("storage.k8s.io", "StorageClass") => through::<storage::StorageClass>(object),
+        _ => return None,
+    };
+    Some(decoded)
+}
+
+/// What the decoder expects: kind and version present, no nulls, quantities as text.
+fn prepared(resource: &Resource, object: &Value) -> Value {
+    let mut object = object.clone();
+    defaults::normalize(resource, &mut object);
+    if let Some(map) = object.as_object_mut() {
+        map.entry("apiVersion").or_insert_with(|| resource.api_version().into());
+        map.entry("kind").or_insert_with(|| resource.kind.into());
+        map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    }
+    object
+}
+
+/// Whether the object decodes into the kind's type; the message of the 400 answer if not.
+pub fn decode_check(resource: &Resource, object: &Value) -> Result<(), String> {
+    let object = prepared(resource, object);
+    let Some(Err(error)) = round_trip(resource, object.clone()) else { return Ok(()) };
+    let at = culprit(resource, &object, &error).map(|it| format!("{it}: ")).unwrap_or_default();
+    Err(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {at}{error}",
+        kind = resource.kind,
+        version = resource.version
+    ))
+}
+
+/// The path of the value whose removal makes this error go away. Only walked once decoding has failed.
+fn culprit(resource: &Resource, object: &Value, error: &str) -> Option<String> {
+    let mut paths = Vec::new();
+    leaves(object, "", "", &mut paths);
+    // These two are read first, so that anything after them would be blamed on them.
+    paths.retain(|it| it.1 != "apiVersion" && it.1 != "kind");
+    paths.into_iter().find_map(|(pointer, shown)| {
+        let mut without = object.clone();
+        remove(&mut without, &pointer)?;
+        let rest = round_trip(resource, without)?;
+        (rest.err().as_deref() != Some(error)).then_some(shown)
+    })
+}
+
+fn remove(object: &mut Value, pointer: &str) -> Option<()> {
+    let (parent, key) = pointer.rsplit_once('/')?;
+    match object.pointer_mut(parent)? {
+        Value::Object(map) => map.remove(&key.replace("~1", "/").replace("~0", "~")).map(drop),
+        Value::Array(items) => {
+            items.remove(key.parse().ok()?);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// Every place as (JSON pointer, field path), deepest first.
+fn leaves(value: &Value, pointer: &str, shown: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let escaped = key.replace('~', "~0").replace('/', "~1");
+                leaves(value, &format!("{pointer}/{escaped}"), &joined(shown, key), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                leaves(value, &format!("{pointer}/{index}"), &format!("{shown}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+    if !shown.is_empty() {
+        found.push((pointer.to_owned(), shown.to_owned()));
+    }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Paths of fields the kind's type does not have, such as `spec.template.foo`; empty if it does not decode.
+pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
+    let object = prepared(resource, object);
+    let mut found = Vec::new();
+    if let Some(Ok(known)) = round_trip(resource, object.clone()) {
+        compare(&object, &known, "", &mut found);
+    }
+    found
+}
+
+fn compare(given: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
+    match (given, known) {
+        (Value::Object(given), Value::Object(known)) => {
+            for (key, value) in given {
+                match known.get(key) {
+                    Some(known) => compare(value, known, &joined(path, key), found),
+                    None if value.is_null() => {}
+                    None => found.push(joined(path, key)),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(known)) => {
+            for (index, (given, known)) in given.iter().zip(known).enumerate() {
+                compare(given, known, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::resources::find_kind;
+    use serde_json::json;
+
+    #[test]
+    fn type_errors_name_the_field() {
+        let resource = find_kind("apps/v1", "StatefulSet").unwrap();
+        let object = json!({"metadata": {"name": "web"}, "spec": {"replicas": "3", "selector": {}, "serviceName": "a",
+            "template": {"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": 1}}}]}}}});
+        let error = decode_check(resource, &object).unwrap_err();
+        let want = r#"StatefulSet in version "v1" cannot be handled as a StatefulSet: spec.replicas: invalid type: string "3", expected i32"#;
+        assert_eq!(error, want);
+        let mut fine = object;
+        fine["spec"]["replicas"] = 3.into();
+        assert_eq!(decode_check(resource, &fine), Ok(()));
+    }
+
+    #[test]
+    fn unknown_fields_have_paths() {
+        let resource = find_kind("v1", "Pod").unwrap();
+        let object = json!({"metadata": {"name": "a", "creationTimestamp": null, "labels": {"x": "y"}}, "spec": {"foo": 1,
+            "containers": [{"name": "a", "bar": {}, "command": [], "env": [], "resources": {}}]}, "status": {}});
+        assert_eq!(unknown_fields(resource, &object), ["spec.containers[0].bar", "spec.foo"]);
+    }
+
+    #[test]
+    fn every_served_kind_decodes() {
+        for resource in crate::apiserver::resources::RESOURCES {
+            assert!(round_trip(resource, Value::Null).is_some(), "{}", resource.kind);
+        }
+    }
+}
