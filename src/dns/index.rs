@@ -142,9 +142,13 @@ impl Index {
                 continue;
             }
             let entry = entry.map(Arc::new);
-            let (before, after) = (hints(old.as_ref()), hints(entry.as_ref()));
-            gained.extend(after.iter().filter(|it| before.binary_search(it).is_err()).cloned());
-            lost.extend(before.into_iter().filter(|it| after.binary_search(it).is_err()));
+            let (before, after) = (addresses(old.as_ref()), addresses(entry.as_ref()));
+            if let Some(entry) = &entry {
+                gained.extend(hints(entry, without(&after, &before)));
+            }
+            if let Some(old) = &old {
+                lost.extend(hints(old, without(&before, &after)));
+            }
             swaps.push((shard, key, entry));
         }
         let count = swaps.len();
@@ -202,7 +206,7 @@ impl Index {
         let mut all_hints = Vec::new();
         for entry in entries {
             let entry = Arc::new(entry);
-            all_hints.extend(hints(Some(&entry)));
+            all_hints.extend(hints(&entry, entry.reverse_addresses()));
             maps[new.shard_of(entry.key())].replace(ByKey(entry));
         }
         for (shard, map) in new.shards.iter().zip(maps) {
@@ -252,14 +256,23 @@ fn same_answers(old: &Contents, new: &Contents) -> bool {
         })
 }
 
-/// Sorted.
-fn hints(entry: Option<&Arc<ServiceEntry>>) -> Vec<Hint> {
-    let Some(entry) = entry else { return Vec::new() };
-    entry
-        .reverse_addresses()
-        .into_iter()
-        .map(|address| Hint { address, service: entry.key().clone() })
-        .collect()
+/// Sorted and distinct.
+fn addresses(entry: Option<&Arc<ServiceEntry>>) -> Vec<IpAddr> {
+    entry.map(|it| it.reverse_addresses()).unwrap_or_default()
+}
+
+fn hints(entry: &ServiceEntry, addresses: Vec<IpAddr>) -> impl Iterator<Item = Hint> {
+    addresses.into_iter().map(|address| Hint { address, service: entry.key().clone() })
+}
+
+/// The addresses of `all` that are not in `other`; both sorted. One pass: most changes touch one address of many.
+fn without(all: &[IpAddr], other: &[IpAddr]) -> Vec<IpAddr> {
+    let mut other = other.iter().peekable();
+    let gone = |it: &&IpAddr| {
+        while other.next_if(|next| next < it).is_some() {}
+        other.peek() != Some(it)
+    };
+    all.iter().filter(gone).copied().collect()
 }
 
 /// What one query sees of the index. Repeated reads within one query give the same state.

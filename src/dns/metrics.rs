@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -31,58 +31,19 @@ pub struct Metrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResponseLabels {
-    r#type: TypeLabel,
-    rcode: RcodeLabel,
-    transport: TransportLabel,
+    r#type: &'static str,
+    rcode: &'static str,
+    transport: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TransportLabels {
-    transport: TransportLabel,
+    transport: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabels {
-    service_kind: ServiceLabel,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum TypeLabel {
-    A,
-    Aaaa,
-    Srv,
-    Ptr,
-    Soa,
-    Ns,
-    Txt,
-    Cname,
-    Any,
-    Other,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum RcodeLabel {
-    Noerror,
-    Formerr,
-    Servfail,
-    Nxdomain,
-    Notimp,
-    Refused,
-    Badvers,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum TransportLabel {
-    Udp,
-    Tcp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "label values of the metric that CoreDNS exports")]
-enum ServiceLabel {
-    cluster_ip,
-    headless_with_selector,
-    headless_without_selector,
+    service_kind: &'static str,
 }
 
 impl Default for Metrics {
@@ -138,8 +99,8 @@ impl Metrics {
     }
 
     pub(super) fn replied(&self, reply: &Reply, transport: Transport, took: Duration) {
-        let transport = TransportLabel::from(transport);
-        let (r#type, rcode) = (TypeLabel::from(reply.rr_type), RcodeLabel::from(reply.rcode));
+        let transport = transport_label(transport);
+        let (r#type, rcode) = (type_label(reply.rr_type), rcode_label(reply.rcode));
         self.responses.get_or_create(&ResponseLabels { r#type, rcode, transport }).inc();
         self.request_duration.get_or_create(&TransportLabels { transport }).observe(took.as_secs_f64());
     }
@@ -149,11 +110,7 @@ impl Metrics {
     }
 
     pub(super) fn programmed(&self, class: ServiceClass, took: Duration) {
-        let service_kind = match class {
-            ServiceClass::ClusterIp => ServiceLabel::cluster_ip,
-            ServiceClass::HeadlessWithSelector => ServiceLabel::headless_with_selector,
-            ServiceClass::HeadlessWithoutSelector => ServiceLabel::headless_without_selector,
-        };
+        let service_kind = service_label(class);
         self.programming_duration.get_or_create(&ServiceLabels { service_kind }).observe(took.as_secs_f64());
     }
 
@@ -172,43 +129,45 @@ impl Metrics {
     }
 }
 
-impl From<Option<RrType>> for TypeLabel {
-    fn from(rr_type: Option<RrType>) -> Self {
-        match rr_type {
-            Some(RrType::A) => Self::A,
-            Some(RrType::AAAA) => Self::Aaaa,
-            Some(RrType::SRV) => Self::Srv,
-            Some(RrType::PTR) => Self::Ptr,
-            Some(RrType::SOA) => Self::Soa,
-            Some(RrType::NS) => Self::Ns,
-            Some(RrType::TXT) => Self::Txt,
-            Some(RrType::CNAME) => Self::Cname,
-            Some(RrType::ANY) => Self::Any,
-            _ => Self::Other,
-        }
+fn type_label(rr_type: Option<RrType>) -> &'static str {
+    match rr_type {
+        Some(RrType::A) => "A",
+        Some(RrType::AAAA) => "AAAA",
+        Some(RrType::SRV) => "SRV",
+        Some(RrType::PTR) => "PTR",
+        Some(RrType::SOA) => "SOA",
+        Some(RrType::NS) => "NS",
+        Some(RrType::TXT) => "TXT",
+        Some(RrType::CNAME) => "CNAME",
+        Some(RrType::ANY) => "ANY",
+        _ => "other",
     }
 }
 
-impl From<Rcode> for RcodeLabel {
-    fn from(rcode: Rcode) -> Self {
-        match rcode {
-            Rcode::NoError => Self::Noerror,
-            Rcode::FormErr => Self::Formerr,
-            Rcode::ServFail => Self::Servfail,
-            Rcode::NxDomain => Self::Nxdomain,
-            Rcode::NotImp => Self::Notimp,
-            Rcode::Refused => Self::Refused,
-            Rcode::BadVers => Self::Badvers,
-        }
+fn rcode_label(rcode: Rcode) -> &'static str {
+    match rcode {
+        Rcode::NoError => "NOERROR",
+        Rcode::FormErr => "FORMERR",
+        Rcode::ServFail => "SERVFAIL",
+        Rcode::NxDomain => "NXDOMAIN",
+        Rcode::NotImp => "NOTIMP",
+        Rcode::Refused => "REFUSED",
+        Rcode::BadVers => "BADVERS",
     }
 }
 
-impl From<Transport> for TransportLabel {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Udp => Self::Udp,
-            Transport::Tcp => Self::Tcp,
-        }
+fn transport_label(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    }
+}
+
+fn service_label(class: ServiceClass) -> &'static str {
+    match class {
+        ServiceClass::ClusterIp => "cluster_ip",
+        ServiceClass::HeadlessWithSelector => "headless_with_selector",
+        ServiceClass::HeadlessWithoutSelector => "headless_without_selector",
     }
 }
 
@@ -227,8 +186,8 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            "ordinal_dns_responses_total{type=\"A\",rcode=\"Nxdomain\",transport=\"Udp\"} 1",
-            "ordinal_dns_request_duration_seconds_count{transport=\"Udp\"} 1",
+            "ordinal_dns_responses_total{type=\"A\",rcode=\"NXDOMAIN\",transport=\"udp\"} 1",
+            "ordinal_dns_request_duration_seconds_count{transport=\"udp\"} 1",
             "ordinal_dns_programming_duration_seconds_count{service_kind=\"headless_with_selector\"} 1",
             "ordinal_dns_synced 1",
             "ordinal_dns_relists_total 1",

@@ -101,7 +101,7 @@ fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), NameError> {
     if label.len() > MAX_LABEL {
         return Err(NameError::LongLabel);
     }
-    if !label.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'/' | b'*')) {
+    if !label.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_')) {
         return Err(NameError::BadCharacter);
     }
     wire.push(label.len() as u8);

@@ -1,6 +1,6 @@
 //! API objects into the inputs of DNS: drops every field no answer depends on.
 //!
-//! k8s-openapi object ──▶ [`service`], [`slice`], [`namespace`] ──▶ `dns::model`
+//! k8s-openapi object ──▶ [`service()`], [`slice()`], [`namespace()`] ──▶ `dns::model`
 //!
 //! Pure. `None` means that the object has no meaning for DNS: the caller treats it as deleted.
 

@@ -6,6 +6,7 @@ mod reverse;
 mod sockets;
 mod srv;
 mod updates;
+mod watch;
 
 use std::net::IpAddr;
 

@@ -1,5 +1,7 @@
 //! Changes: sections 9 and 12 of the behaviour.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const OBJECTS: &str = "
@@ -116,4 +118,109 @@ fn a_query_sees_one_state_while_the_writer_goes_on() {
     fixture.feed(vec![changed(3, &["10.0.0.2=web-0", "10.0.0.3=web-1"])], NOW + 1);
     assert_eq!(view.service(key).unwrap().endpoint_v4().len(), 1);
     assert_eq!(fixture.index.view().service(key).unwrap().endpoint_v4().len(), 2);
+}
+
+/// A random event: which service, which of its slices, and what becomes of it.
+#[derive(Debug, Clone)]
+enum Step {
+    Slice { service: usize, number: usize, endpoints: Vec<String> },
+    RemoveSlice { service: usize, number: usize },
+    Service { service: usize, kind: usize },
+    RemoveService { service: usize },
+    Namespace { exists: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Few addresses and names, so that they collide within and across services.
+    let hostname = prop_oneof![Just(""), Just("=a"), Just("=b"), Just("=10-0-0-2")];
+    let endpoint = (1..5u8, hostname, prop_oneof![3 => Just(""), 1 => Just("!")])
+        .prop_map(|(octet, hostname, ready)| format!("10.0.0.{octet}{hostname}{ready}"));
+    let endpoints = proptest::collection::vec(endpoint, 0..4);
+    let slice = |(service, number, endpoints)| Step::Slice { service, number, endpoints };
+    prop_oneof![
+        6 => (0..3usize, 0..3usize, endpoints).prop_map(slice),
+        1 => (0..3usize, 0..3usize).prop_map(|(service, number)| Step::RemoveSlice { service, number }),
+        3 => (0..3usize, 0..3usize).prop_map(|(service, kind)| Step::Service { service, kind }),
+        1 => (0..3usize).prop_map(|service| Step::RemoveService { service }),
+        1 => any::<bool>().prop_map(|exists| Step::Namespace { exists }),
+    ]
+}
+
+const NAMES: [&str; 3] = ["one/s", "two/s", "two/t"];
+
+fn input(step: &Step) -> Input {
+    match step {
+        Step::Slice { service, number, endpoints } => {
+            let words: Vec<&str> =
+                ["http:80", ":"].into_iter().chain(endpoints.iter().map(String::as_str)).collect();
+            Input::Slice(Event::Applied(slice(NAMES[*service], *number, &words)))
+        }
+        Step::RemoveSlice { service, number } => {
+            Input::Slice(Event::Removed(key(&format!("{}-{number}", NAMES[*service]))))
+        }
+        Step::Service { service, kind } => {
+            let kind = match kind {
+                0 => ServiceKind::Headless,
+                // May equal an endpoint's address.
+                1 => ServiceKind::ClusterIp(vec!["10.0.0.4".parse().unwrap()]),
+                _ => ServiceKind::ExternalName("s.one.svc.cluster.local".to_string()),
+            };
+            Input::Service(Event::Applied(super::service(NAMES[*service], kind, &["http:80"])))
+        }
+        Step::RemoveService { service } => Input::Service(Event::Removed(key(NAMES[*service]))),
+        Step::Namespace { exists: true } => Input::Namespace(Event::Applied("two".to_string())),
+        Step::Namespace { exists: false } => Input::Namespace(Event::Removed(ObjectKey::new("", "two"))),
+    }
+}
+
+/// The reply to every question about the names and addresses that steps can touch.
+fn everything(fixture: &Fixture) -> Vec<String> {
+    let mut questions: Vec<String> = (1..5).map(|it| format!("{it}.0.0.10.in-addr.arpa. PTR")).collect();
+    questions.extend(["0.0.10.in-addr.arpa. TXT", "two.svc A"].map(String::from));
+    for service in ["s.one", "s.two", "t.two"] {
+        for label in ["", "a.", "b.", "10-0-0-1.", "10-0-0-2.", "_http._tcp.", "_tcp."] {
+            questions.extend(["A", "SRV"].map(|it| format!("{label}{service}.svc {it}")));
+        }
+    }
+    questions.iter().map(|it| format!("{it}: {}", print(&fixture.ask(it)))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn single_changes_end_where_a_full_list_would(steps in proptest::collection::vec(step(), 0..25)) {
+        let start = "ns one two";
+        let mut single = Fixture::new("{}", start);
+        let mut whole = Fixture::new("{}", start);
+        for it in &steps {
+            single.feed(vec![input(it)], NOW);
+            whole.cache.apply(input(it));
+        }
+        // An equal list of one kind makes the cache publish everything it knows as one whole.
+        whole.cache.apply(Input::Namespace(Event::ListStart));
+        let exists = steps.iter().rev().find_map(|it| if let Step::Namespace { exists } = it { Some(*exists) } else { None });
+        let namespaces: &[&str] = if exists.unwrap_or(true) { &["one", "two"] } else { &["one"] };
+        for name in namespaces {
+            whole.cache.apply(Input::Namespace(Event::Listed((*name).to_string())));
+        }
+        whole.feed(vec![Input::Namespace(Event::ListEnd)], NOW);
+        prop_assert_eq!(everything(&single), everything(&whole));
+    }
+
+    #[test]
+    fn every_pointer_resolves_to_its_address(steps in proptest::collection::vec(step(), 0..25)) {
+        let mut fixture = Fixture::new("{}", "ns one two");
+        for it in &steps {
+            fixture.feed(vec![input(it)], NOW);
+            for octet in 1..5 {
+                let reply = fixture.ask(&format!("{octet}.0.0.10.in-addr.arpa. PTR"));
+                for pointer in &reply.answers {
+                    let RData::PTR(target) = &pointer.data else { panic!("{pointer}") };
+                    let forward = print(&fixture.ask(&format!("{target} A")));
+                    prop_assert!(forward.contains(&format!("A 10.0.0.{octet}")), "{pointer}: {forward}");
+                }
+            }
+        }
+    }
 }

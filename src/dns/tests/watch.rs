@@ -1,0 +1,118 @@
+//! The watches against an API server in this process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, Service as ServiceObject};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::apiserver::{ApiServer, Options};
+use crate::dns::{Metrics, watch};
+
+struct Cluster {
+    client: Client,
+    index: Arc<Index>,
+    zones: Zones,
+}
+
+fn object<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn endpoints(addresses: &[&str]) -> Value {
+    let all = addresses.iter().enumerate().map(|(ordinal, address)| {
+        json!({"addresses": [address], "hostname": format!("web-{ordinal}"), "conditions": {"ready": true}})
+    });
+    all.collect()
+}
+
+impl Cluster {
+    async fn create(&self) {
+        let post = PostParams::default();
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.create(&post, &object(json!({"metadata": {"name": "prod"}}))).await.unwrap();
+        let services: Api<ServiceObject> = Api::namespaced(self.client.clone(), "prod");
+        let service =
+            json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "None", "selector": {"app": "web"}}});
+        services.create(&post, &object(service)).await.unwrap();
+        let slice = json!({
+            "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": endpoints(&["10.0.0.1"]),
+        });
+        self.slices().create(&post, &object(slice)).await.unwrap();
+    }
+
+    fn slices(&self) -> Api<EndpointSlice> {
+        Api::namespaced(self.client.clone(), "prod")
+    }
+
+    fn ask(&self, question: &str) -> String {
+        let packet = query(question).to_vec().unwrap();
+        let reply = respond(&packet, Transport::Tcp, &self.index.view(), &self.zones, 0).unwrap();
+        print(&Message::from_vec(&reply.octets).unwrap())
+    }
+
+    async fn until(&self, question: &str, want: &str) {
+        let began = Instant::now();
+        while self.ask(question) != want {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "{question}: {}, not {want}",
+                self.ask(question)
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_follow_the_api_server() {
+    let client = Client::new(ApiServer::new(Options::default()).router(), "default");
+    let config = DnsConfig { shuffle: Shuffle::Off, ..DnsConfig::default() };
+    let zones = config.check(&[]).unwrap();
+    let cluster = Cluster { client: client.clone(), index: Arc::new(Index::new(0)), zones };
+    cluster.create().await;
+    assert_eq!(cluster.ask("web-0.web.prod.svc A"), "SERVFAIL");
+
+    let (synced, wait) = oneshot::channel();
+    let shutdown = CancellationToken::new();
+    let watching = watch::run(
+        client,
+        cluster.index.clone(),
+        config,
+        Metrics::default(),
+        || synced.send(()).unwrap(),
+        shutdown.clone(),
+    );
+    let watching = tokio::spawn(watching);
+    wait.await.unwrap();
+    assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.0.1");
+    assert_eq!(cluster.ask("kubernetes.default.svc A"), "A 10.96.0.1");
+
+    let mut slowest = Duration::ZERO;
+    for number in 2..50 {
+        let addresses = [format!("10.0.1.{number}"), format!("10.0.2.{number}")];
+        let mut slice = cluster.slices().get("web-1").await.unwrap();
+        slice.endpoints = object(endpoints(&addresses.each_ref().map(String::as_str)));
+        cluster.slices().replace("web-1", &PostParams::default(), &slice).await.unwrap();
+        let began = Instant::now();
+        cluster.until("web-0.web.prod.svc A", &format!("A {}", addresses[0])).await;
+        slowest = slowest.max(began.elapsed());
+        assert_eq!(cluster.ask("web-1.web.prod.svc A"), format!("A {}", addresses[1]));
+    }
+    // Far above the goal, so that a loaded machine passes; a rebuild of the whole zone or a polling watch would not.
+    assert!(slowest < Duration::from_secs(1), "a change took {slowest:?} to become visible");
+
+    cluster.slices().delete("web-1", &DeleteParams::default()).await.unwrap();
+    cluster.until("web-0.web.prod.svc A", "NXDOMAIN").await;
+    shutdown.cancel();
+    watching.await.unwrap();
+}
