@@ -15,7 +15,7 @@ use super::retention;
 use super::revision::Release;
 
 /// Most pods one plan creates. The rest follow in the next one; a set of any size costs bounded memory.
-const CREATES_MAX: usize = 5_000;
+pub(super) const CREATES_MAX: usize = 5_000;
 /// Longest label value, in bytes.
 const LABEL_VALUE_MAX: usize = 63;
 

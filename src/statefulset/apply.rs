@@ -1,0 +1,383 @@
+//! Applies the steps of a plan.
+//!
+//! Phases one after the other. Within a phase OrderedReady goes step by step and ends at the first error; Parallel
+//! runs the steps of all ordinals in batches that grow from 1, and goes past a failing ordinal, so that one name
+//! taken by somebody else does not hold up the set. After a phase with an error only the history is trimmed.
+//! Every write is recorded in the own-write barrier before anything else happens.
+//! Source: kubernetes `pkg/controller/statefulset/stateful_set_control.go` (`slowStartBatch`).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tracing::{debug, info};
+
+use super::api::{ApiError, Kind, Patch, WriteApi, Written};
+use super::desired;
+use super::events::{Recorder, Severity};
+use super::model::{Ordinal, Owner, PodManagement, PodView, SetSpec};
+use super::plan::{Action, Phase, Step};
+use super::revision::{self, NewRevision, owner_json, set_reference};
+use crate::k8s::watch::parse_version;
+use crate::model::ObjectKey;
+use crate::runtime::Barrier;
+use crate::runtime::barrier::{View, Write};
+
+/// Most steps under way at once.
+const BATCH_MAX: usize = 500;
+/// Batches in a row without a success after which a phase gives up: quota or an API server in trouble.
+const FAILED_BATCHES_MAX: u32 = 3;
+
+/// Why applying ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Another revision has the name: plan again with a higher collision count.
+    #[error("revision {0} exists with other data")]
+    Collision(ObjectKey),
+    /// The set is not what was observed any more, so nothing may be adopted for it.
+    #[error("statefulset {0} is gone, replaced or being deleted: nothing is adopted")]
+    NotAdopting(ObjectKey),
+    /// A write failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// The caches that will show our writes.
+#[derive(Clone)]
+pub struct Views {
+    /// Of StatefulSets.
+    pub sets: Arc<dyn View>,
+    /// Of pods.
+    pub pods: Arc<dyn View>,
+    /// Of claims.
+    pub claims: Arc<dyn View>,
+    /// Of revisions.
+    pub revisions: Arc<dyn View>,
+}
+
+impl Views {
+    fn of(&self, kind: Kind) -> Option<&Arc<dyn View>> {
+        match kind {
+            Kind::Set => Some(&self.sets),
+            Kind::Pod => Some(&self.pods),
+            Kind::Claim => Some(&self.claims),
+            Kind::Revision => Some(&self.revisions),
+            Kind::Event => None,
+        }
+    }
+}
+
+/// What applying needs besides the plan.
+pub struct Applier<'a> {
+    /// Writes.
+    pub api: &'a WriteApi,
+    /// Remembers them.
+    pub barrier: &'a Barrier,
+    /// Shows them.
+    pub views: &'a Views,
+    /// Tells people.
+    pub events: &'a Recorder,
+    /// The set.
+    pub set: &'a SetSpec,
+    /// The time of this sync, for events.
+    pub now: Timestamp,
+}
+
+impl Applier<'_> {
+    /// Applies `steps` up to the history, phase by phase.
+    ///
+    /// # Errors
+    /// The first error of the first phase that had one.
+    pub async fn steps(&self, steps: &[Step]) -> Result<(), ApplyError> {
+        let main = steps.iter().position(|it| it.phase == Phase::History).unwrap_or(steps.len());
+        for phase in steps[..main].chunk_by(|a, b| a.phase == b.phase) {
+            let parallel = self.set.management == PodManagement::Parallel && phase[0].phase != Phase::Revisions;
+            if parallel {
+                self.in_batches(phase).await?;
+            } else {
+                for step in phase {
+                    self.step(step).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Trims the history.
+    ///
+    /// # Errors
+    /// The first write that failed.
+    pub async fn history(&self, steps: &[Step]) -> Result<(), ApplyError> {
+        for step in steps.iter().filter(|it| it.phase == Phase::History) {
+            self.step(step).await?;
+        }
+        Ok(())
+    }
+
+    async fn in_batches(&self, steps: &[Step]) -> Result<(), ApplyError> {
+        let mut first_error = None;
+        let (mut left, mut size, mut failed) = (steps, 1, 0);
+        while !left.is_empty() {
+            let (batch, rest) = left.split_at(size.min(left.len()));
+            left = rest;
+            let results = futures::future::join_all(batch.iter().map(|it| self.step(it))).await;
+            let succeeded = results.iter().any(Result::is_ok);
+            let error = results.into_iter().find_map(Result::err);
+            first_error = first_error.or(error);
+            (size, failed) = if succeeded { ((size * 2).min(BATCH_MAX), 0) } else { (1, failed + 1) };
+            if failed == FAILED_BATCHES_MAX {
+                debug!(left = left.len(), "slow start gave up");
+                break;
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    async fn step(&self, step: &Step) -> Result<(), ApplyError> {
+        for action in &step.actions {
+            self.action(action).await?;
+        }
+        Ok(())
+    }
+
+    async fn action(&self, action: &Action) -> Result<(), ApplyError> {
+        match action {
+            Action::AdoptRevision(it) => self.adopt(Kind::Revision, &it.key, &it.uid).await,
+            Action::RaiseRevision { revision: it, number } => {
+                let patch = json!({
+                    "metadata": { "uid": it.uid, "resourceVersion": it.resource_version }, "revision": number,
+                });
+                let written = self.api.patch(Kind::Revision, &it.key, Patch::Merge, &patch).await?;
+                self.stored(Kind::Revision, &it.key, &written);
+                Ok(())
+            }
+            Action::CreateRevision(new) => self.create_revision(new).await,
+            Action::DeleteRevision(it) => {
+                let result = self.api.delete(Kind::Revision, &it.key, &it.uid, Some(&it.resource_version)).await;
+                Ok(self.deleted(Kind::Revision, &it.key, &it.uid, result)?)
+            }
+            Action::CreateClaim { ordinal, template, owners } => {
+                self.create_claim(*ordinal, *template, owners).await
+            }
+            Action::OwnClaim { claim, owners } => self.own_claim(claim, owners).await,
+            Action::CreatePod { ordinal, release } => {
+                let key = self.pod_key(*ordinal);
+                let body = desired::pod(self.set, *ordinal, release);
+                let result = self.api.create(Kind::Pod, &key, &body).await;
+                self.tell_pod("create", "SuccessfulCreate", "FailedCreate", &key.name, result.as_ref().err());
+                self.stored(Kind::Pod, &key, &result?);
+                info!(pod = %key.name, revision = %release.name, "pod created");
+                Ok(())
+            }
+            Action::RepairPod(pod) => {
+                let Some(ordinal) = pod.ordinal else { return Ok(()) };
+                let patch = json!({ "metadata": {
+                    "uid": pod.uid, "resourceVersion": pod.resource_version,
+                    "labels": desired::identity_labels(self.set, ordinal),
+                } });
+                let result = self.api.patch(Kind::Pod, &pod.key, Patch::Merge, &patch).await;
+                self.tell_pod("update", "SuccessfulUpdate", "FailedUpdate", &pod.key.name, result.as_ref().err());
+                self.stored(Kind::Pod, &pod.key, &result?);
+                Ok(())
+            }
+            Action::DeletePod { pod, reason } => {
+                let version = reason.depends_on_status().then_some(pod.resource_version.as_str());
+                let result = self.api.delete(Kind::Pod, &pod.key, &pod.uid, version).await;
+                if !matches!(result, Err(ApiError::NotFound { .. } | ApiError::Stale { .. })) {
+                    let error = result.as_ref().err();
+                    self.tell_pod("delete", "SuccessfulDelete", "FailedDelete", &pod.key.name, error);
+                }
+                self.deleted(Kind::Pod, &pod.key, &pod.uid, result)?;
+                info!(pod = %pod.key.name, ?reason, "pod deleted");
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the set past the cache: only a set that is still there and stays may adopt.
+    ///
+    /// # Errors
+    /// It may not, or it could not be read.
+    pub async fn may_adopt(&self) -> Result<(), ApplyError> {
+        let fresh = self.api.get(Kind::Set, &self.set.key).await?;
+        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(self.set.uid.as_str());
+        let stays = fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null);
+        if same && stays { Ok(()) } else { Err(ApplyError::NotAdopting(self.set.key.clone())) }
+    }
+
+    /// Takes a pod nobody owns; [`Applier::may_adopt`] was asked.
+    ///
+    /// # Errors
+    /// The write failed; a pod that is gone is no error.
+    pub async fn adopt_pod(&self, pod: &PodView) -> Result<(), ApplyError> {
+        self.take(Kind::Pod, &pod.key, &pod.uid).await
+    }
+
+    /// Lets a pod go that does not match any more.
+    ///
+    /// # Errors
+    /// The write failed; a pod that is gone or was replaced is no error.
+    pub async fn release_pod(&self, pod: &PodView) -> Result<(), ApplyError> {
+        let patch = json!({ "metadata": {
+            "uid": pod.uid, "ownerReferences": [{ "$patch": "delete", "uid": self.set.uid }],
+        } });
+        match self.api.patch(Kind::Pod, &pod.key, Patch::Strategic, &patch).await {
+            Ok(written) => {
+                self.stored(Kind::Pod, &pod.key, &written);
+                info!(pod = %pod.key.name, "pod released");
+                Ok(())
+            }
+            Err(ApiError::NotFound { .. } | ApiError::Stale { .. } | ApiError::Rejected { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn adopt(&self, kind: Kind, object: &ObjectKey, uid: &str) -> Result<(), ApplyError> {
+        self.may_adopt().await?;
+        self.take(kind, object, uid).await
+    }
+
+    async fn take(&self, kind: Kind, object: &ObjectKey, uid: &str) -> Result<(), ApplyError> {
+        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [set_reference(self.set)] } });
+        match self.api.patch(kind, object, Patch::Strategic, &patch).await {
+            Ok(written) => {
+                self.stored(kind, object, &written);
+                info!(object.name = %object.name, ?kind, "adopted");
+                Ok(())
+            }
+            Err(ApiError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn create_revision(&self, new: &NewRevision) -> Result<(), ApplyError> {
+        let key = ObjectKey::new(self.set.key.namespace.as_str(), new.name.as_str());
+        match self.api.create(Kind::Revision, &key, &new.object).await {
+            Ok(written) => {
+                self.stored(Kind::Revision, &key, &written);
+                info!(revision = %new.name, number = new.number, "revision created");
+                Ok(())
+            }
+            Err(ApiError::AlreadyExists { .. }) => {
+                let occupant = self.api.get(Kind::Revision, &key).await?;
+                let same = occupant.get("data").is_some_and(|it| revision::encode(it) == new.data);
+                if !same {
+                    return Err(ApplyError::Collision(key));
+                }
+                // Ours from before a crash, or of an earlier set of this name: the template is recorded.
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn create_claim(&self, ordinal: Ordinal, template: usize, owners: &[Owner]) -> Result<(), ApplyError> {
+        let template = &self.set.claim_templates[template];
+        let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
+        let key = ObjectKey::new(self.set.key.namespace.as_str(), self.set.claim_name(template, ordinal));
+        let claim = &key.name;
+        let body = desired::claim(self.set, template, ordinal, owners);
+        match self.api.create(Kind::Claim, &key, &body).await {
+            Ok(written) => {
+                self.stored(Kind::Claim, &key, &written);
+                let message = format!("create Claim {claim} Pod {pod} in StatefulSet {set} success");
+                self.tell(Severity::Normal, "SuccessfulCreate", message);
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.text();
+                if !matches!(error, ApiError::AlreadyExists { .. }) {
+                    let message =
+                        format!("create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {text}");
+                    self.tell(Severity::Warning, "FailedCreate", message);
+                }
+                let message = format!(
+                    "create Pod {pod} in StatefulSet {set} failed error: failed to create PVC {claim}: {text}"
+                );
+                self.tell(Severity::Warning, "FailedCreate", message);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The upstream role may update claims, not patch them, so the claim is read and replaced.
+    async fn own_claim(&self, claim: &super::model::ClaimView, owners: &[Owner]) -> Result<(), ApplyError> {
+        let stale = || ApiError::Stale { kind: Kind::Claim, object: claim.key.clone() };
+        let mut fresh = match self.api.get(Kind::Claim, &claim.key).await {
+            Err(ApiError::NotFound { .. }) => return Ok(()),
+            other => other?,
+        };
+        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(claim.uid.as_str());
+        let empty = Vec::new();
+        let references = fresh.pointer("/metadata/ownerReferences").and_then(Value::as_array).unwrap_or(&empty);
+        let uids = references.iter().map(|it| it["uid"].as_str().unwrap_or_default());
+        if !same || !uids.eq(claim.owners.iter().map(|it| it.uid.as_str())) {
+            return Err(stale().into());
+        }
+        fresh["metadata"]["ownerReferences"] = owners.iter().map(owner_json).collect();
+        let written = self.api.replace(Kind::Claim, &claim.key, &fresh).await?;
+        self.stored(Kind::Claim, &claim.key, &written);
+        Ok(())
+    }
+
+    /// Remembers a write until the cache shows it.
+    pub fn stored(&self, kind: Kind, object: &ObjectKey, written: &Written) {
+        let version = parse_version(Some(&written.metadata.resource_version));
+        if let Some(view) = self.views.of(kind) {
+            let write = Write::Stored { object: object.clone(), resource_version: version };
+            self.barrier.record(&self.set.key, Arc::clone(view), write);
+        }
+    }
+
+    /// Remembers a deletion until the cache shows the object terminating or gone.
+    fn deleted(
+        &self,
+        kind: Kind,
+        object: &ObjectKey,
+        uid: &str,
+        result: Result<Written, ApiError>,
+    ) -> Result<(), ApiError> {
+        match result {
+            Ok(written) if written.metadata.uid == uid && written.metadata.deletion_timestamp.is_some() => {
+                self.stored(kind, object, &written);
+            }
+            Ok(_) | Err(ApiError::NotFound { .. }) => {
+                if let Some(view) = self.views.of(kind) {
+                    let write = Write::Gone { object: object.clone(), uid: uid.to_owned() };
+                    self.barrier.record(&self.set.key, Arc::clone(view), write);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn pod_key(&self, ordinal: Ordinal) -> ObjectKey {
+        ObjectKey::new(self.set.key.namespace.as_str(), self.set.pod_name(ordinal))
+    }
+
+    fn tell(&self, severity: Severity, reason: &'static str, message: String) {
+        self.events.record(self.set, severity, reason, message, self.now);
+    }
+
+    fn tell_pod(
+        &self,
+        verb: &str,
+        done: &'static str,
+        failed: &'static str,
+        pod: &str,
+        error: Option<&ApiError>,
+    ) {
+        let set = &self.set.key.name;
+        match error {
+            None => self.tell(Severity::Normal, done, format!("{verb} Pod {pod} in StatefulSet {set} successful")),
+            // Our cache was behind; nobody needs to know.
+            Some(ApiError::AlreadyExists { .. }) => {}
+            Some(error) => {
+                let text = error.text();
+                let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {text}");
+                self.tell(Severity::Warning, failed, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One key: observe the caches, plan, apply, publish the status.
+//!
+//! A key is not planned before the caches show every write of the sync before it (DES-2); the watch event that
+//! shows the last one names the key again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{debug, info};
+
+use super::api::{ApiError, Kind, WriteApi};
+use super::apply::{Applier, ApplyError, Views};
+use super::claim::{self, Claimed};
+use super::events::{Recorder, Severity};
+use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
+use super::plan::{Observed, Plan, plan};
+use super::scale::CREATES_MAX;
+use super::{index, status};
+use crate::k8s::watch::Store;
+use crate::model::ObjectKey;
+use crate::runtime::{Barrier, Next, Reconcile};
+
+/// Collisions of revision names after which a sync gives up; one is already a rarity.
+const COLLISIONS_MAX: i32 = 20;
+/// A look at a set that was written to, even if the events of the writes never come.
+const WRITTEN_RECHECK: Duration = Duration::from_secs(5);
+
+/// The caches.
+#[derive(Clone)]
+pub struct Stores {
+    /// StatefulSets.
+    pub sets: Store<SetSpec>,
+    /// Pods, indexed by [`index::pod_buckets`].
+    pub pods: Store<PodView>,
+    /// Claims.
+    pub claims: Store<ClaimView>,
+    /// Revisions, indexed by [`index::revision_buckets`].
+    pub revisions: Store<RevisionView>,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self {
+            sets: Store::default(),
+            pods: Store::indexed_by(index::pod_buckets),
+            claims: Store::default(),
+            revisions: Store::indexed_by(index::revision_buckets),
+        }
+    }
+}
+
+/// Everything a reconcile may touch.
+pub struct Reconciler {
+    stores: Stores,
+    views: Views,
+    barrier: Barrier,
+    api: WriteApi,
+    events: Recorder,
+    now: fn() -> Timestamp,
+}
+
+impl Reconciler {
+    /// A reconciler over `stores` that writes through `api` and reads the time from `now`.
+    pub fn new(stores: Stores, api: WriteApi, events: Recorder, now: fn() -> Timestamp) -> Self {
+        let views = Views {
+            sets: Arc::new(stores.sets.clone()),
+            pods: Arc::new(stores.pods.clone()),
+            claims: Arc::new(stores.claims.clone()),
+            revisions: Arc::new(stores.revisions.clone()),
+        };
+        Self { stores, views, barrier: Barrier::default(), api, events, now }
+    }
+
+    fn candidates(&self, set: &SetSpec) -> Vec<Arc<PodView>> {
+        let mut pods = self.stores.pods.by_index(&index::owned(&set.uid));
+        pods.extend(self.stores.pods.by_index(&index::orphans_of(&set.key)));
+        pods
+    }
+
+    fn observe(&self, set: &SetSpec, pods: Vec<Arc<PodView>>) -> Observed {
+        let namespace = set.key.namespace.as_str();
+        let present: HashSet<Ordinal> = pods.iter().filter_map(|it| it.ordinal).collect();
+        // A plan looks no further than this many ordinals.
+        let range = (set.start..set.end()).take(CREATES_MAX + pods.len()).map(Ordinal);
+        let mut taken = BTreeSet::new();
+        let mut claims = HashMap::new();
+        let mut add_claims = |ordinal| {
+            for template in &set.claim_templates {
+                let key = ObjectKey::new(namespace, set.claim_name(template, ordinal));
+                if let Some(claim) = self.stores.claims.get(&key) {
+                    claims.insert(key.name, claim);
+                }
+            }
+        };
+        for ordinal in range.filter(|it| !present.contains(it)) {
+            add_claims(ordinal);
+            if self.stores.pods.get(&ObjectKey::new(namespace, set.pod_name(ordinal))).is_some() {
+                taken.insert(ordinal);
+            }
+        }
+        present.iter().copied().for_each(add_claims);
+
+        let mut revisions = self.stores.revisions.by_index(&index::owned(&set.uid));
+        revisions.retain(|it| set.selector.matches(&it.labels));
+        if !set.deleting {
+            let orphans = self.stores.revisions.by_index(&index::orphans_in(namespace));
+            revisions.extend(orphans.into_iter().filter(|it| set.selector.matches(&it.labels)));
+        }
+        let collision_count = set.status.collision_count.unwrap_or(0);
+        Observed { pods, taken, claims, revisions, collision_count }
+    }
+
+    /// Adopts and releases. Returns whether anything was written, so that the caches must catch up first.
+    async fn claim(&self, applier: &Applier<'_>, claimed: &Claimed) -> Result<(), ApplyError> {
+        for pod in &claimed.release {
+            applier.release_pod(pod).await?;
+        }
+        if !claimed.adopt.is_empty() {
+            applier.may_adopt().await?;
+        }
+        for pod in &claimed.adopt {
+            applier.adopt_pod(pod).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
+        let set = applier.set;
+        if !status::differs(&set.status, &plan.status) {
+            return Ok(());
+        }
+        let patch = status::patch(set, &plan.status);
+        match self.api.patch_status(Kind::Set, &set.key, &patch).await {
+            Ok(written) => {
+                applier.stored(Kind::Set, &set.key, &written);
+                Ok(())
+            }
+            Err(ApiError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Reconcile for Reconciler {
+    type Error = ApplyError;
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
+        if let Some(write) = self.barrier.waits_for(key) {
+            debug!(?write, "own write not seen yet");
+            return Ok(Next::OwnWrites);
+        }
+        let Some(set) = self.stores.sets.get(key) else {
+            self.barrier.forget(key);
+            return Ok(Next::Event);
+        };
+        let now = (self.now)();
+        let applier = Applier {
+            api: &self.api,
+            barrier: &self.barrier,
+            views: &self.views,
+            events: &self.events,
+            set: &set,
+            now,
+        };
+        let claimed = claim::claim(&set, self.candidates(&set));
+        self.claim(&applier, &claimed).await?;
+        if self.barrier.waits_for(key).is_some() {
+            return Ok(Next::OwnWrites);
+        }
+
+        let mut observed = self.observe(&set, claimed.kept);
+        let (plan, applied) = loop {
+            let plan = plan(&set, &observed, now);
+            match applier.steps(&plan.steps).await {
+                Err(ApplyError::Collision(revision)) if observed.collision_count < COLLISIONS_MAX => {
+                    info!(%revision, "revision name collided");
+                    observed.collision_count += 1;
+                }
+                applied => break (plan, applied),
+            }
+        };
+        for warning in &plan.warnings {
+            let message = warning.message.clone();
+            self.events.record(&set, Severity::Standing, warning.reason, message, now);
+        }
+        for wait in &plan.waits {
+            debug!(%wait, "waiting");
+        }
+        // A sync that failed halfway still says what it saw, and still trims the history.
+        let published = self.publish(&applier, &plan).await;
+        let trimmed = applier.history(&plan.steps).await;
+        applied.and(published).and(trimmed)?;
+
+        let written = self.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
+        let next = [plan.requeue_after, written].into_iter().flatten().min();
+        Ok(next.map_or(Next::Event, Next::After))
+    }
+}
