@@ -1,7 +1,7 @@
 //! What one request asks for: resource, object, options, body. Parsing only; no store, no I/O.
 
 use crate::apiserver::negotiate::Media;
-use crate::apiserver::protobuf::{self, DecodeError};
+use crate::apiserver::protobuf;
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Key;
@@ -204,13 +204,7 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Stat
             Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
         })?,
         Some("application/yaml" | "text/yaml" | "application/x-yaml") => parse_yaml(body)?,
-        Some("application/vnd.kubernetes.protobuf") => match protobuf::decode(body) {
-            Ok(object) => object,
-            Err(DecodeError::Malformed(reason)) => return Err(Status::bad_request(reason)),
-            Err(DecodeError::Unsupported(_)) => {
-                return Err(Status::unsupported_media(&["application/json", "application/yaml"]));
-            }
-        },
+        Some(protobuf::CONTENT_TYPE) => protobuf::decode(body)?,
         Some(_) => return Err(Status::unsupported_media(&["application/json", "application/yaml"])),
     };
     if !object.is_object() {
