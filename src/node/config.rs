@@ -1,22 +1,18 @@
-//! What a person may set about the simulated node.
+//! What can be chosen about a simulated node.
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-/// Settings of one simulated node.
+/// Name and delays of a simulated node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
     /// Name of the Node object.
     pub name: String,
-    /// From binding to running containers.
+    /// From bound to Running.
     pub start_delay: Duration,
-    /// From running containers to Ready.
+    /// From Running to Ready.
     pub ready_delay: Duration,
-    /// From `deletionTimestamp` to the end of the containers; never longer than the grace period.
+    /// From deletion to stopped; a shorter grace period wins.
     pub stop_delay: Duration,
-    /// Ranges of pod addresses, one per address family, the primary one first. The first host is the node itself.
-    pub pod_cidrs: Vec<IpNet>,
 }
 
 impl Default for NodeConfig {
@@ -26,9 +22,6 @@ impl Default for NodeConfig {
             start_delay: Duration::from_millis(200),
             ready_delay: Duration::from_millis(300),
             stop_delay: Duration::from_millis(200),
-            pod_cidrs: ["10.244.0.0/16", "fd00:10:244::/64"]
-                .map(|it| it.parse().expect("a constant network parses"))
-                .to_vec(),
         }
     }
 }

@@ -1,348 +1,429 @@
-//! The kubelet's decisions as a pure function: a pod and the time it spent in its stage give the next step.
+//! One pod and the time it spent in its stage into the next step.
 //!
-//! Where a pod stands is read from the object itself, so a restarted simulator goes on where it was. Only how long it
-//! has been there is remembered outside (it starts anew with the process). Stages whose delay is zero are passed
-//! through without a write of their own.
+//! pod ──▶ [`stage`]; (pod, stage, time in it, knobs) ──[`next`]──▶ [`Step`] ──▶ `pods` carries it out
+//!
+//! Pure. Every write of a step changes what [`next`] sees, so repeating it until nothing is left to do ends.
+//! A stage's timer starts when the stage is first seen; after a restart of the process it starts anew.
 
 use std::time::Duration;
 
-use super::pod::PodView;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-/// First back-off after a crash; doubles per crash (kubelet `backOffPeriod`).
-const CRASH_BACKOFF: Duration = Duration::from_secs(10);
-/// Longest back-off after crashes (kubelet `MaxContainerBackOff`).
-const CRASH_BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+use super::knobs::{Knobs, Stuck};
 
-/// Where a pod on this node stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// First pause after a crash; doubled per crash.
+const BACKOFF_FIRST: Duration = Duration::from_secs(10);
+/// Longest pause after a crash.
+const BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+
+/// Where an observed pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Not bound to a node.
-    Unbound,
-    /// Bound, not seen by the kubelet yet.
-    Bound,
-    /// Containers are being created.
+    /// No node yet.
+    Unscheduled,
+    /// Bound to this node, containers not started.
     Creating,
-    /// Containers run and are not ready.
-    Running,
-    /// Containers are ready.
-    Ready,
-    /// Containers crashed and wait for their restart.
-    BackOff,
-    /// Succeeded or Failed, for good.
-    Ended,
-    /// `deletionTimestamp` is set.
+    /// Containers run, after this many restarts.
+    Running(i32),
+    /// Containers wait after a crash, after this many restarts.
+    BackOff(i32),
+    /// Succeeded or Failed.
+    Finished,
+    /// Deletion asked for.
     Terminating,
+    /// Bound to another node.
+    Elsewhere,
 }
 
-/// How a pod ends by itself.
+/// A status to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// The containers exited with this code.
-    Exit(i32),
-    /// The pod was failed with this `status.reason`.
-    Failed(String),
-}
-
-/// The state to publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Containers waiting with reason ContainerCreating.
+pub enum Goal {
+    /// Pending, containers waiting.
     Creating,
-    /// Containers running, not ready.
-    Running,
-    /// Containers ready.
-    Ready,
-    /// Containers waiting with reason CrashLoopBackOff, one more restart.
-    BackOff,
-    /// Phase Succeeded or Failed.
-    Ended(End),
-    /// Containers run on, Ready is False.
+    /// Running; whether the containers are ready.
+    Running {
+        /// Restarts so far.
+        restarts: i32,
+        /// Whether the containers are ready. The pod is Ready if its readiness gates are open as well.
+        ready: bool,
+    },
+    /// Waiting in CrashLoopBackOff after this many restarts.
+    BackOff(i32),
+    /// Every container ended with exit code 0.
+    Succeeded,
+    /// Failed with this reason.
+    Failed(String),
+    /// Not Ready any more, containers still running.
     Stopping,
+    /// Containers terminated; `killed`: by force, since the grace period ran out.
+    Stopped {
+        /// Whether the grace period was shorter than the stop delay.
+        killed: bool,
+    },
 }
 
-/// What to do next.
+/// What to do with a pod now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing, until this long has passed (`None`: until the pod changes).
-    Wait(Option<Duration>),
-    /// Publish this state.
-    Write(Target),
-    /// Remove the object: its containers have stopped.
+    /// Find it a node.
+    Schedule,
+    /// Write its status.
+    Write(Goal),
+    /// Delete it with grace period 0.
     Remove,
+    /// Look again after this long.
+    Wait(Duration),
+    /// Nothing until it changes.
+    Nothing,
 }
 
-/// The delays that apply where no annotation says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delays {
-    /// From binding to running.
-    pub start: Duration,
-    /// From running to ready.
-    pub ready: Duration,
-    /// From deletion to removal.
-    pub stop: Duration,
-}
-
-/// Where the pod stands, read from the object alone.
-pub fn stage_of(pod: &PodView) -> Stage {
-    if pod.terminating {
-        Stage::Terminating
-    } else if pod.ended() {
-        Stage::Ended
-    } else if pod.node_name.is_none() {
-        Stage::Unbound
-    } else if pod.start_time.is_none() {
-        Stage::Bound
-    } else if pod.backs_off() {
-        Stage::BackOff
-    } else if !pod.running() {
-        Stage::Creating
-    } else if pod.is_true("ContainersReady") {
-        Stage::Ready
-    } else {
-        Stage::Running
-    }
-}
-
-/// Decides the next step of a pod bound to this node.
-///
-/// `elapsed`: time since the pod was first seen in its present stage.
-pub fn step(pod: &PodView, elapsed: Duration, delays: Delays) -> Step {
-    let observed = stage_of(pod);
-    match observed {
-        Stage::Unbound | Stage::Ended => return Step::Wait(None),
-        Stage::Terminating => return terminate(pod, elapsed, delays),
+/// Where `pod` stands, seen from the node named `node`.
+pub fn stage(pod: &Pod, node: &str) -> Stage {
+    let spec = pod.spec.as_ref();
+    match spec.and_then(|it| it.node_name.as_deref()).unwrap_or_default() {
+        "" => return Stage::Unscheduled,
+        other if other != node => return Stage::Elsewhere,
         _ => {}
     }
-    let (mut target, mut spent) = (None, elapsed);
-    let wait = loop {
-        match advance(pod, target.as_ref().map_or(observed, stage_after), spent, delays) {
-            Ok(next) => {
-                let stop = matches!(next, Target::Ended(_) | Target::BackOff);
-                target = Some(next);
-                if stop {
-                    break None;
-                }
-            }
-            Err(wait) => break wait,
-        }
-        spent = Duration::ZERO;
-    };
-    match target {
-        Some(target) => Step::Write(target),
-        // A readiness gate of somebody else decides about Ready after the containers are.
-        None if observed == Stage::Ready && pod.is_true("Ready") != gates_open(pod) => {
-            Step::Write(Target::Ready)
-        }
-        None => Step::Wait(wait),
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Stage::Terminating;
     }
+    if matches!(phase(pod), "Succeeded" | "Failed") {
+        return Stage::Finished;
+    }
+    let Some(first) = containers(pod).first() else { return Stage::Creating };
+    let state = first.state.as_ref();
+    if state.is_some_and(|it| it.running.is_some() || it.terminated.is_some()) {
+        Stage::Running(first.restart_count)
+    } else if waiting_reason(first) == Some("CrashLoopBackOff") {
+        Stage::BackOff(first.restart_count)
+    } else {
+        Stage::Creating
+    }
+}
+
+/// What to do with `pod`, which has been in `stage` for `elapsed`.
+pub fn next(pod: &Pod, stage: Stage, elapsed: Duration, knobs: &Knobs) -> Step {
+    match stage {
+        Stage::Elsewhere | Stage::Finished => Step::Nothing,
+        Stage::Unscheduled => unscheduled(pod),
+        Stage::Creating => creating(pod, elapsed, knobs),
+        Stage::Running(restarts) => running(pod, restarts, elapsed, knobs),
+        Stage::BackOff(restarts) => match remaining(backoff(restarts), elapsed) {
+            Some(wait) => Step::Wait(wait),
+            None => Step::Write(Goal::Running { restarts, ready: false }),
+        },
+        Stage::Terminating => terminating(pod, elapsed, knobs),
+    }
+}
+
+fn unscheduled(pod: &Pod) -> Step {
+    let Some(spec) = &pod.spec else { return Step::Nothing };
+    let ours = spec.scheduler_name.as_deref().is_none_or(|it| it == "default-scheduler");
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|it| !it.is_empty());
+    let over = pod.metadata.deletion_timestamp.is_some() || matches!(phase(pod), "Succeeded" | "Failed");
+    if ours && !gated && !over { Step::Schedule } else { Step::Nothing }
+}
+
+fn creating(pod: &Pod, elapsed: Duration, knobs: &Knobs) -> Step {
+    let stuck = knobs.stuck == Some(Stuck::Creating);
+    if containers(pod).is_empty() && (stuck || !knobs.start_delay.is_zero()) {
+        return Step::Write(Goal::Creating);
+    }
+    if stuck {
+        return Step::Nothing;
+    }
+    if let Some(wait) = remaining(knobs.start_delay, elapsed) {
+        return Step::Wait(wait);
+    }
+    if let Some(reason) = &knobs.fail {
+        return Step::Write(Goal::Failed(reason.clone()));
+    }
+    // Both stages in one write when there is no time between them.
+    match after_start(pod, 0, Duration::ZERO, knobs) {
+        Step::Write(goal @ (Goal::Running { .. } | Goal::Succeeded)) => Step::Write(goal),
+        _ => Step::Write(Goal::Running { restarts: 0, ready: false }),
+    }
+}
+
+fn running(pod: &Pod, restarts: i32, elapsed: Duration, knobs: &Knobs) -> Step {
+    if let Some(reason) = &knobs.fail {
+        return Step::Write(Goal::Failed(reason.clone()));
+    }
+    let step = after_start(pod, restarts, elapsed, knobs);
+    match &step {
+        Step::Write(Goal::Running { ready, .. }) if shows(pod, *ready) => Step::Nothing,
+        Step::Wait(_) if !shows(pod, false) => Step::Write(Goal::Running { restarts, ready: false }),
+        _ => step,
+    }
+}
+
+/// What a pod does whose containers have run for `elapsed`.
+fn after_start(pod: &Pod, restarts: i32, elapsed: Duration, knobs: &Knobs) -> Step {
+    let was_ready = containers(pod).first().is_some_and(|it| it.ready);
+    let delay = if was_ready { Duration::ZERO } else { knobs.ready_delay };
+    let due = remaining(delay, elapsed);
+    let crashes = u32::try_from(restarts).unwrap_or(0) < knobs.crashes;
+    match (due, knobs.ready) {
+        (None, _) if crashes => Step::Write(if restarts_always(pod) {
+            Goal::BackOff(restarts + 1)
+        } else {
+            Goal::Failed("Error".to_owned())
+        }),
+        (Some(wait), _) if crashes => Step::Wait(wait),
+        (None, _) if runs_to_completion(pod) => Step::Write(Goal::Succeeded),
+        (Some(wait), _) if runs_to_completion(pod) => Step::Wait(wait),
+        (_, Some(ready)) => Step::Write(Goal::Running { restarts, ready }),
+        (None, None) => Step::Write(Goal::Running { restarts, ready: true }),
+        (Some(wait), None) => Step::Wait(wait),
+    }
+}
+
+fn terminating(pod: &Pod, elapsed: Duration, knobs: &Knobs) -> Step {
+    let running = is_running(pod);
+    if running && condition(pod, "Ready") == Some("True") {
+        return Step::Write(Goal::Stopping);
+    }
+    if knobs.stuck == Some(Stuck::Terminating) {
+        return Step::Nothing;
+    }
+    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
+    if running {
+        let grace_time = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        if let Some(wait) = remaining(knobs.stop_delay.min(grace_time), elapsed) {
+            return Step::Wait(wait);
+        }
+        return Step::Write(Goal::Stopped { killed: grace_time < knobs.stop_delay });
+    }
+    let held = pod.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty());
+    // With grace 0 it was removed already, and goes when its last finalizer does.
+    if held && grace == 0 { Step::Nothing } else { Step::Remove }
+}
+
+/// Pause after the `restarts`-th crash.
+fn backoff(restarts: i32) -> Duration {
+    let doublings = u32::try_from(restarts - 1).unwrap_or(0).min(10);
+    (BACKOFF_FIRST * 2_u32.pow(doublings)).min(BACKOFF_LONGEST)
+}
+
+fn remaining(delay: Duration, elapsed: Duration) -> Option<Duration> {
+    delay.checked_sub(elapsed).filter(|it| !it.is_zero())
+}
+
+/// Whether the status already says Running with that readiness of containers and pod.
+fn shows(pod: &Pod, ready: bool) -> bool {
+    let text = |it: bool| Some(if it { "True" } else { "False" });
+    phase(pod) == "Running"
+        && containers(pod).iter().all(|it| it.ready == ready)
+        && condition(pod, "ContainersReady") == text(ready)
+        && condition(pod, "Ready") == text(ready && gates_open(pod))
 }
 
 /// Whether every readiness gate's condition is True.
-pub fn gates_open(pod: &PodView) -> bool {
-    pod.readiness_gates.iter().all(|gate| pod.is_true(gate))
+pub fn gates_open(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|it| it.readiness_gates.as_ref());
+    gates.into_iter().flatten().all(|it| condition(pod, &it.condition_type) == Some("True"))
 }
 
-/// The stage a pod is in once `target` is published.
-pub fn stage_after(target: &Target) -> Stage {
-    match target {
-        Target::Creating => Stage::Creating,
-        Target::Running => Stage::Running,
-        Target::Ready => Stage::Ready,
-        Target::BackOff => Stage::BackOff,
-        Target::Ended(_) => Stage::Ended,
-        Target::Stopping => Stage::Terminating,
-    }
+/// Whether a container is running.
+pub fn is_running(pod: &Pod) -> bool {
+    containers(pod).iter().any(|it| it.state.as_ref().is_some_and(|it| it.running.is_some()))
 }
 
-/// The next state after `spent` in `stage`, or how long to wait for it.
-fn advance(pod: &PodView, stage: Stage, spent: Duration, delays: Delays) -> Result<Target, Option<Duration>> {
-    let knobs = &pod.knobs;
-    if let Some(reason) = &knobs.fail
-        && stage != Stage::Bound
-    {
-        return Ok(Target::Ended(End::Failed(reason.clone())));
-    }
-    let ready_delay = knobs.ready_delay.unwrap_or(delays.ready);
-    match stage {
-        Stage::Bound => Ok(Target::Creating),
-        Stage::Creating if knobs.stuck_creating => Err(None),
-        Stage::Creating => after(knobs.start_delay.unwrap_or(delays.start), spent, Target::Running),
-        Stage::Running | Stage::Ready if pod.restarts() < knobs.crashes => {
-            after(ready_delay, spent, Target::BackOff)
-        }
-        Stage::Running => match (exit_code(pod), knobs.ready) {
-            (Some((code, delay)), _) => {
-                after(delay.unwrap_or(ready_delay), spent, Target::Ended(End::Exit(code)))
-            }
-            (None, Some(false)) => Err(None),
-            (None, Some(true)) => Ok(Target::Ready),
-            (None, None) => after(ready_delay, spent, Target::Ready),
-        },
-        Stage::Ready if knobs.ready == Some(false) => Ok(Target::Running),
-        Stage::BackOff => {
-            let doublings = pod.restarts().saturating_sub(1).min(10);
-            after((CRASH_BACKOFF * (1 << doublings)).min(CRASH_BACKOFF_LONGEST), spent, Target::Running)
-        }
-        Stage::Ready | Stage::Unbound | Stage::Ended | Stage::Terminating => Err(None),
-    }
+/// Status of a condition of the pod.
+pub fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|it| it.type_ == name).map(|it| it.status.as_str())
 }
 
-/// The exit code of a pod whose containers end by themselves, and after how long if the pod says so.
-///
-/// Without the annotation these are the pods a person starts to run a command once: not restarted always, and every
-/// container names its command (or the pod belongs to a Job).
-fn exit_code(pod: &PodView) -> Option<(i32, Option<Duration>)> {
-    if pod.restarts_always {
-        return None;
-    }
-    let once = pod.of_job || pod.containers.iter().all(|it| it.has_command);
-    pod.knobs.exit.or(once.then_some((0, None)))
+/// Statuses of the containers, empty before the first.
+pub fn containers(pod: &Pod) -> &[ContainerStatus] {
+    pod.status.as_ref().and_then(|it| it.container_statuses.as_deref()).unwrap_or_default()
 }
 
-fn terminate(pod: &PodView, elapsed: Duration, delays: Delays) -> Step {
-    // Grace 0 means the removal was already asked for; only finalizers keep the object.
-    if pod.grace_seconds == Some(0) {
-        return Step::Wait(None);
-    }
-    let grace = Duration::from_secs(pod.grace_seconds.unwrap_or(30).max(0) as u64);
-    let delay = pod.knobs.stop_delay.unwrap_or(delays.stop).min(grace);
-    if !pod.knobs.stuck_terminating && elapsed >= delay {
-        return Step::Remove;
-    }
-    if pod.is_true("Ready") || pod.is_true("ContainersReady") {
-        return Step::Write(Target::Stopping);
-    }
-    Step::Wait((!pod.knobs.stuck_terminating).then(|| delay - elapsed))
+fn waiting_reason(status: &ContainerStatus) -> Option<&str> {
+    status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }
 
-fn after(delay: Duration, spent: Duration, target: Target) -> Result<Target, Option<Duration>> {
-    if spent >= delay { Ok(target) } else { Err(Some(delay - spent)) }
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|it| it.phase.as_deref()).unwrap_or_default()
+}
+
+fn restarts_always(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|it| it.restart_policy.as_deref()).is_none_or(|it| it == "Always")
+}
+
+/// Whether the pod ends by itself: it may, and each container says what to run.
+fn runs_to_completion(pod: &Pod) -> bool {
+    let commands = |spec: &k8s_openapi::api::core::v1::PodSpec| {
+        spec.containers.iter().all(|it| it.command.as_ref().is_some_and(|it| !it.is_empty()))
+    };
+    !restarts_always(pod) && pod.spec.as_ref().is_some_and(commands)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod;
+    use super::*;
+    use crate::node::config::NodeConfig;
     use serde_json::{Value, json};
 
-    use super::*;
+    const MS: Duration = Duration::from_millis(1);
 
-    const DELAYS: Delays = Delays {
-        start: Duration::from_millis(200),
-        ready: Duration::from_millis(300),
-        stop: Duration::from_millis(200),
-    };
-    const NONE: Delays = Delays { start: Duration::ZERO, ready: Duration::ZERO, stop: Duration::ZERO };
-
-    /// `state`: `bound`, `creating`, `running`, `ready`, `backoff<restarts>`, `failed`, each with ` deleted` or ` grace=0`.
-    fn pod(state: &str, annotations: &str, spec: Value) -> PodView {
-        let restarts = state.strip_prefix("backoff").and_then(|it| it.parse::<i32>().ok()).unwrap_or(0);
-        let container = match state.split(' ').next().unwrap() {
-            "running" | "ready" => json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
-            it if it.starts_with("backoff") => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
-            _ => json!({"waiting": {"reason": "ContainerCreating"}}),
-        };
-        let ready = if state.starts_with("ready") { "True" } else { "False" };
-        let status = if state == "bound" {
-            json!({"phase": "Pending"})
-        } else {
-            json!({
-                "phase": if state == "failed" { "Failed" } else { "Running" },
-                "startTime": "2026-01-01T00:00:00Z",
-                "conditions": [{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": ready}],
-                "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": ready == "True",
-                    "restartCount": restarts, "state": container}],
-            })
-        };
-        let mut meta = json!({"name": "web-0", "namespace": "demo", "uid": "u"});
-        if state.contains("deleted") {
-            meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-            meta["deletionGracePeriodSeconds"] = json!(if state.contains("grace=0") { 0 } else { 30 });
+    fn pod(meta: Value, spec: Value, status: Value) -> Pod {
+        let mut value = json!({"metadata": meta, "spec": {"containers": [{"name": "c"}]}, "status": status});
+        for (key, field) in spec.as_object().expect("an object") {
+            value["spec"][key] = field.clone();
         }
-        meta["annotations"] = annotations
-            .split_whitespace()
-            .map(|it| it.split_once('=').unwrap())
-            .map(|(key, value)| (format!("sim.ordinal/{key}"), json!(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
-        let mut full = json!({"nodeName": "sim-0", "containers": [{"name": "c", "image": "i"}]});
-        full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        let pod: Pod =
-            serde_json::from_value(json!({"metadata": meta, "spec": full, "status": status})).unwrap();
-        PodView::narrow(pod)
+        serde_json::from_value(value).expect("a pod")
     }
 
-    fn show(step: &Step) -> String {
-        match step {
-            Step::Wait(None) => "-".into(),
-            Step::Wait(Some(wait)) => format!("wait {}", wait.as_millis()),
-            Step::Write(target) => format!("{target:?}"),
-            Step::Remove => "remove".into(),
-        }
+    fn status(phase: &str, state: &str, restarts: i32, ready: bool) -> Value {
+        let truth = if ready { "True" } else { "False" };
+        json!({
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": truth}, {"type": "ContainersReady", "status": truth}],
+            "containerStatuses": [{
+                "name": "c", "image": "i", "imageID": "i", "ready": ready, "restartCount": restarts,
+                "state": match state {
+                    "running" => json!({"running": {}}),
+                    "terminated" => json!({"terminated": {"exitCode": 0}}),
+                    reason => json!({"waiting": {"reason": reason}}),
+                },
+            }],
+        })
     }
 
     #[test]
-    fn steps() {
-        #[rustfmt::skip] // state, annotations, milliseconds in the stage, step with the usual delays
-        let cases = [
-            ("a bound pod is acknowledged",             "bound", "",                  0,   "Creating"),
-            ("containers take the start delay",         "creating", "",               50,  "wait 150"),
-            ("then run",                                "creating", "",               200, "Running"),
-            ("readiness takes the ready delay",         "running", "",                299, "wait 1"),
-            ("then is published",                       "running", "",                300, "Ready"),
-            ("a ready pod rests",                       "ready", "",                  999, "-"),
-            ("an annotation overrides a delay",         "creating", "start-delay=1s", 200, "wait 800"),
-            ("a delay of zero is passed through",       "creating", "start-delay=0 ready-delay=0", 0, "Ready"),
-            ("stuck in creation",                       "creating", "stuck=creating", 999, "-"),
-            ("held not ready",                          "running", "ready=false",     999, "-"),
-            ("made unready live",                       "ready", "ready=false",       0,   "Running"),
-            ("made ready at once",                      "running", "ready=true",      0,   "Ready"),
-            ("crashes instead of becoming ready",       "running", "crash=1",         300, "BackOff"),
-            ("the first back-off is ten seconds",       "backoff1", "crash=1",        9_000, "wait 1000"),
-            ("then it runs again",                      "backoff1", "crash=1",        10_000, "Running"),
-            ("the third back-off is forty seconds",     "backoff3", "crash=loop",     0,   "wait 40000"),
-            ("back-off is at most five minutes",        "backoff9", "crash=loop",     0,   "wait 300000"),
-            ("failed by annotation",                    "ready", "fail=Evicted",      0,   "Ended(Failed(\"Evicted\"))"),
-            ("a failed pod stays",                      "failed", "fail=Evicted",     0,   "-"),
-            ("deletion takes readiness first",          "ready deleted", "",          0,   "Stopping"),
-            ("then the stop delay",                     "running deleted", "",        150, "wait 50"),
-            ("then the object",                         "running deleted", "",        200, "remove"),
-            ("a pod in creation is stopped too",        "creating deleted", "",       200, "remove"),
-            ("the grace period bounds the stop delay",  "running deleted", "stop-delay=1h", 29_000, "wait 1000"),
-            ("stuck in termination is not ready",       "ready deleted", "stuck=terminating", 999, "Stopping"),
-            ("and stays",                               "running deleted", "stuck=terminating", 99_000, "-"),
-            ("removed already, a finalizer holds it",   "running deleted grace=0", "", 999, "-"),
+    fn each_stage_leads_to_the_next() {
+        let here = || json!({"nodeName": "sim-0"});
+        let deleted = |grace: i64| json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace});
+        let held = json!({
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0, "finalizers": ["a/b"],
+        });
+        let run = |restarts, ready| Step::Write(Goal::Running { restarts, ready });
+        let base = || Knobs::of(&NodeConfig::default());
+        let quick = || Knobs { start_delay: Duration::ZERO, ready_delay: Duration::ZERO, ..base() };
+        let creating = || status("Pending", "ContainerCreating", 0, false);
+        let running = |ready| status("Running", "running", 0, ready);
+        let cases: Vec<(&str, Pod, u32, Knobs, Step)> = vec![
+            ("new", pod(json!({}), json!({}), json!({"phase": "Pending"})), 0, base(), Step::Schedule),
+            (
+                "gated",
+                pod(json!({}), json!({"schedulingGates": [{"name": "g"}]}), json!({})),
+                0,
+                base(),
+                Step::Nothing,
+            ),
+            (
+                "other scheduler",
+                pod(json!({}), json!({"schedulerName": "x"}), json!({})),
+                0,
+                base(),
+                Step::Nothing,
+            ),
+            ("other node", pod(json!({}), json!({"nodeName": "n"}), json!({})), 0, base(), Step::Nothing),
+            ("bound", pod(json!({}), here(), json!({})), 0, base(), Step::Write(Goal::Creating)),
+            ("bound, no delays", pod(json!({}), here(), json!({})), 0, quick(), run(0, true)),
+            ("starting", pod(json!({}), here(), creating()), 150, base(), Step::Wait(50 * MS)),
+            ("started", pod(json!({}), here(), creating()), 200, base(), run(0, false)),
+            ("not ready yet", pod(json!({}), here(), running(false)), 100, base(), Step::Wait(200 * MS)),
+            ("ready", pod(json!({}), here(), running(false)), 300, base(), run(0, true)),
+            ("settled", pod(json!({}), here(), running(true)), 0, base(), Step::Nothing),
+            (
+                "made unready",
+                pod(json!({}), here(), running(true)),
+                0,
+                Knobs { ready: Some(false), ..base() },
+                run(0, false),
+            ),
+            (
+                "stays unready",
+                pod(json!({}), here(), running(false)),
+                999,
+                Knobs { ready: Some(false), ..base() },
+                Step::Nothing,
+            ),
+            (
+                "stuck creating",
+                pod(json!({}), here(), creating()),
+                999,
+                Knobs { stuck: Some(Stuck::Creating), ..base() },
+                Step::Nothing,
+            ),
+            (
+                "fails",
+                pod(json!({}), here(), running(true)),
+                0,
+                Knobs { fail: Some("Evicted".into()), ..base() },
+                Step::Write(Goal::Failed("Evicted".into())),
+            ),
+            (
+                "crashes",
+                pod(json!({}), here(), running(false)),
+                300,
+                Knobs { crashes: 1, ..base() },
+                Step::Write(Goal::BackOff(1)),
+            ),
+            (
+                "backs off",
+                pod(json!({}), here(), status("Running", "CrashLoopBackOff", 2, false)),
+                5_000,
+                base(),
+                Step::Wait(15_000 * MS),
+            ),
+            (
+                "restarts",
+                pod(json!({}), here(), status("Running", "CrashLoopBackOff", 9, false)),
+                300_000,
+                base(),
+                run(9, false),
+            ),
+            (
+                "completes",
+                pod(
+                    json!({}),
+                    json!({"nodeName": "sim-0", "restartPolicy": "Never", "containers": [{"name": "c", "command": ["ls"]}]}),
+                    running(false),
+                ),
+                300,
+                base(),
+                Step::Write(Goal::Succeeded),
+            ),
+            ("deleted", pod(deleted(30), here(), running(true)), 0, base(), Step::Write(Goal::Stopping)),
+            ("stopping", pod(deleted(30), here(), running(false)), 50, base(), Step::Wait(150 * MS)),
+            (
+                "stopped",
+                pod(deleted(30), here(), running(false)),
+                200,
+                base(),
+                Step::Write(Goal::Stopped { killed: false }),
+            ),
+            (
+                "killed",
+                pod(deleted(1), here(), running(false)),
+                1_000,
+                Knobs { stop_delay: 9_000 * MS, ..base() },
+                Step::Write(Goal::Stopped { killed: true }),
+            ),
+            (
+                "stuck terminating",
+                pod(deleted(30), here(), running(false)),
+                999,
+                Knobs { stuck: Some(Stuck::Terminating), ..base() },
+                Step::Nothing,
+            ),
+            (
+                "over",
+                pod(deleted(30), here(), status("Running", "terminated", 0, false)),
+                0,
+                base(),
+                Step::Remove,
+            ),
+            ("held", pod(held, here(), status("Running", "terminated", 0, false)), 0, base(), Step::Nothing),
         ];
-        for (why, state, annotations, elapsed, want) in cases {
-            let pod = pod(state, annotations, json!({}));
-            assert_eq!(
-                show(&step(&pod, Duration::from_millis(elapsed), DELAYS)),
-                want,
-                "{why}: {state} [{annotations}]"
-            );
+        for (name, pod, elapsed, knobs, want) in cases {
+            let stage = stage(&pod, "sim-0");
+            assert_eq!(next(&pod, stage, elapsed * MS, &knobs), want, "{name}");
         }
-    }
-
-    #[test]
-    fn without_delays_a_pod_needs_one_status_write_and_one_removal() {
-        assert_eq!(step(&pod("bound", "", json!({})), Duration::ZERO, NONE), Step::Write(Target::Ready));
-        assert_eq!(step(&pod("ready deleted", "", json!({})), Duration::ZERO, NONE), Step::Remove);
-    }
-
-    #[test]
-    fn a_command_run_once_completes() {
-        let once = |policy: &str, command: Value| {
-            let spec = json!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i", "command": command}]});
-            show(&step(&pod("running", "", spec), Duration::from_secs(1), DELAYS))
-        };
-        assert_eq!(once("Never", json!(["env"])), "Ended(Exit(0))");
-        assert_eq!(once("OnFailure", json!(["env"])), "Ended(Exit(0))");
-        assert_eq!(once("Always", json!(["env"])), "Ready");
-        assert_eq!(once("Never", json!([])), "Ready", "a server started by kubectl run --restart=Never");
-    }
-
-    #[test]
-    fn readiness_gates_decide_about_ready_after_the_containers() {
-        let gated = json!({"readinessGates": [{"conditionType": "example.com/in"}]});
-        assert_eq!(show(&step(&pod("ready", "", gated), Duration::ZERO, DELAYS)), "Ready");
     }
 }

@@ -1,34 +1,29 @@
-//! The simulated node: scheduler, kubelet and volume binder in one, for a cluster without machines.
+//! The simulated node: scheduler, kubelet and volume binder in one, an ordinary client of any Kubernetes API server.
 //!
-//! pods, claims, volumes ──watch──▶ [`schedule`], [`lifecycle`], [`volumes`] (pure) ──▶ binding, status, events
+//! pods, claims, volumes ──watch──▶ `run` ──▶ `lifecycle::next`, `volumes::plan` (pure) ──▶ binding, /status, DELETE
 //!
-//! An ordinary API client: it works the same against the embedded server and against a kube-apiserver.
-//! Where a pod stands is read from the pod itself, so a restarted simulator goes on; only timers start anew.
-//! A pod's annotations `sim.ordinal/…` change what happens to it, see [`pod::Knobs`].
-//! **Invariants.** No two living pods share an address; a recreated pod gets a new one. Only pods bound to this node
-//! are touched. A pod is removed by its uid, never by its name alone.
+//! It runs no containers. A pod goes Pending, ContainerCreating, Running, Ready and, once deleted, Terminating, each
+//! after a delay that a flag or an annotation sets. All delays are tokio time, so tests can pause the clock.
+//! Reading order: `config`, `lifecycle`, `status`, `schedule`, `address`, `volumes`, `events`, `machine`, then the
+//! shells `pods`, `claims` and `run`.
+//! Sources: kubelet `pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/status/generate.go`; kwok's stages.
 
-mod address;
-mod binder;
+pub mod address;
+pub mod claims;
 pub mod config;
-mod events;
-mod kubelet;
-mod lifecycle;
-mod object;
-pub mod pod;
-mod recorder;
-mod run;
-mod schedule;
-mod status;
-mod volumes;
+pub mod events;
+pub mod knobs;
+pub mod lifecycle;
+pub mod machine;
+pub mod objects;
+pub mod pods;
+pub mod run;
+pub mod schedule;
+pub mod status;
+pub mod volumes;
 
 pub use config::NodeConfig;
 pub use run::run;
 
-/// Who the API server says wrote the node's fields.
-const FIELD_MANAGER: &str = "node-simulator";
-
-/// The index bucket of the pods that use a claim.
-fn claim_bucket(claim: &crate::model::ObjectKey) -> String {
-    claim.to_string()
-}
+#[cfg(test)]
+mod tests;

@@ -1,139 +1,113 @@
-//! Whether a pending pod may run on the node: the scheduler's filters that one node needs.
+//! Whether a node takes a pod, and why not.
+//!
+//! Messages follow kube-scheduler's, `0/1 nodes are available: …`.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 
-use super::pod::PodView;
-use crate::k8s::watch::{Cached, parse_version};
-use crate::model::ObjectKey;
-
-/// A narrowed Node.
-#[derive(Debug, Clone, Default)]
-pub struct NodeView {
-    /// Name; Nodes have no namespace.
-    pub name: String,
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: u64,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-    /// `spec.unschedulable`: the node is cordoned.
-    pub unschedulable: bool,
-}
-
-impl NodeView {
-    /// Keeps what scheduling reads.
-    pub fn narrow(node: Node) -> Self {
-        let meta = node.metadata;
-        Self {
-            name: meta.name.unwrap_or_default(),
-            uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
-            labels: meta.labels.unwrap_or_default(),
-            unschedulable: node.spec.unwrap_or_default().unschedulable == Some(true),
-        }
-    }
-}
-
-impl Cached for NodeView {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new("", self.name.clone())
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> u64 {
-        self.resource_version
-    }
-}
-
-/// What is known about a claim that a pod names.
+/// What a claim of a pod looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
     /// No such claim.
     Missing,
-    /// Not bound yet.
+    /// Not bound to a volume.
     Unbound,
-    /// Bound to a volume.
+    /// Bound.
     Bound,
 }
 
-/// The scheduler's verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Bind it.
-    Fits,
-    /// Not ours to schedule (another scheduler, scheduling gates).
-    Ignore,
-    /// Something that usually follows within moments is missing: tell the user only if it lasts.
-    Soon(String),
-    /// It does not fit: the message for condition and event.
-    No(String),
+/// Names of the claims a pod mounts, in the order of its volumes.
+pub fn claim_names(pod: &Pod) -> impl Iterator<Item = &str> {
+    let volumes = pod.spec.iter().filter_map(|it| it.volumes.as_ref()).flatten();
+    volumes.filter_map(|it| it.persistent_volume_claim.as_ref()).map(|it| it.claim_name.as_str())
 }
 
-/// Judges one pod without node name. `claims`: the state of each claim in `pod.claims`, in order.
-pub fn judge(pod: &PodView, node: Option<&NodeView>, claims: &[ClaimState]) -> Verdict {
-    if pod.foreign_scheduler || pod.gated || pod.ended() || pod.terminating {
-        return Verdict::Ignore;
-    }
-    let Some(node) = node else {
-        return Verdict::Soon("no nodes available to schedule pods".to_owned());
-    };
-    if node.unschedulable {
-        return Verdict::No("0/1 nodes are available: 1 node(s) were unschedulable.".to_owned());
-    }
-    if !pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value)) {
-        let why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
-        return Verdict::No(why.to_owned());
-    }
-    for (name, state) in pod.claims.iter().zip(claims) {
-        match state {
+/// Whether `pod` may run on `node`, which has `free` pod slots. `Err` says why not.
+pub fn fits(node: &Node, free: usize, pod: &Pod, claim: impl Fn(&str) -> ClaimState) -> Result<(), String> {
+    for name in claim_names(pod) {
+        match claim(name) {
+            ClaimState::Missing => return none(&format!("persistentvolumeclaim {name:?} not found")),
+            ClaimState::Unbound => return none("pod has unbound immediate PersistentVolumeClaims"),
             ClaimState::Bound => {}
-            ClaimState::Missing => {
-                let why = format!("0/1 nodes are available: persistentvolumeclaim \"{name}\" not found.");
-                return Verdict::Soon(why);
-            }
-            ClaimState::Unbound => {
-                let why = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
-                return Verdict::Soon(why.to_owned());
-            }
         }
     }
-    Verdict::Fits
+    let spec = node.spec.as_ref();
+    if spec.is_some_and(|it| it.unschedulable == Some(true)) {
+        return none("1 node(s) were unschedulable");
+    }
+    let labels = node.metadata.labels.clone().unwrap_or_default();
+    let selector = pod.spec.as_ref().and_then(|it| it.node_selector.as_ref());
+    if selector.is_some_and(|it| !is_subset(it, &labels)) {
+        return none("1 node(s) didn't match Pod's node affinity/selector");
+    }
+    let tolerations = pod.spec.as_ref().and_then(|it| it.tolerations.as_deref()).unwrap_or_default();
+    let taints = spec.and_then(|it| it.taints.as_deref()).unwrap_or_default();
+    let repelled = |taint: &&Taint| {
+        taint.effect != "PreferNoSchedule" && !tolerations.iter().any(|it| tolerates(it, taint))
+    };
+    if let Some(taint) = taints.iter().find(repelled) {
+        let value = taint.value.as_deref().unwrap_or_default();
+        return none(&format!("1 node(s) had untolerated taint {{{}: {value}}}", taint.key));
+    }
+    if free == 0 {
+        return none("1 Too many pods");
+    }
+    Ok(())
+}
+
+fn none(why: &str) -> Result<(), String> {
+    Err(format!("0/1 nodes are available: {why}."))
+}
+
+fn is_subset(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let key = toleration.key.as_deref().unwrap_or_default();
+    let exists = toleration.operator.as_deref() == Some("Exists");
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    (effect.is_empty() || effect == taint.effect)
+        && (key == taint.key || (key.is_empty() && exists))
+        && (exists
+            || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod;
+    use super::*;
     use serde_json::{Value, json};
 
-    use super::*;
-
     #[test]
-    fn verdicts() {
-        use ClaimState::{Bound, Missing, Unbound};
-        let claim =
-            json!({"volumes": [{"name": "www", "persistentVolumeClaim": {"claimName": "www-web-0"}}]});
-        let ssd = json!({"nodeSelector": {"disk": "ssd"}});
-        #[rustfmt::skip]
-        let cases: [(&str, Value, bool, &[ClaimState], &str); 8] = [
-            ("a plain pod",          json!({}),                                false, &[],        "Fits"),
-            ("a cordoned node",      json!({}),                                true,  &[],        "No"),
-            ("a selector",           ssd,                                      false, &[],        "No"),
-            ("another scheduler",    json!({"schedulerName": "mine"}),         false, &[],        "Ignore"),
-            ("a scheduling gate",    json!({"schedulingGates": [{"name": "g"}]}), false, &[],     "Ignore"),
-            ("a bound claim",        claim.clone(),                            false, &[Bound],   "Fits"),
-            ("an unbound claim",     claim.clone(),                            false, &[Unbound], "Soon"),
-            ("a missing claim",      claim,                                    false, &[Missing], "Soon"),
+    fn a_pod_fits_or_the_reason_is_given() {
+        let plain = json!({"metadata": {"labels": {"zone": "a"}}});
+        let cordoned = json!({"spec": {"unschedulable": true}});
+        let tainted = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
+        let claims =
+            |name: &str| json!({"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": name}}]});
+        let cases: [(&str, &Value, Value, Result<(), &str>); 8] = [
+            ("plain", &plain, json!({}), Ok(())),
+            ("cordoned", &cordoned, json!({}), Err("1 node(s) were unschedulable")),
+            ("selector", &plain, json!({"nodeSelector": {"zone": "a"}}), Ok(())),
+            (
+                "other zone",
+                &plain,
+                json!({"nodeSelector": {"zone": "b"}}),
+                Err("1 node(s) didn't match Pod's node affinity/selector"),
+            ),
+            ("taint", &tainted, json!({}), Err("1 node(s) had untolerated taint {k: v}")),
+            ("tolerated", &tainted, json!({"tolerations": [{"operator": "Exists"}]}), Ok(())),
+            ("claim", &plain, claims("bound"), Ok(())),
+            ("no claim", &plain, claims("x"), Err("persistentvolumeclaim \"x\" not found")),
         ];
-        for (why, mut spec, unschedulable, claims, want) in cases {
+        for (name, node, mut spec, want) in cases {
             spec["containers"] = json!([]);
-            let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
-            let node = NodeView { unschedulable, ..NodeView::default() };
-            let verdict = format!("{:?}", judge(&PodView::narrow(pod), Some(&node), claims));
-            assert!(verdict.starts_with(want), "{why}: {verdict}");
+            let node: Node = serde_json::from_value(node.clone()).expect("a node");
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
+            let state = |it: &str| if it == "bound" { ClaimState::Bound } else { ClaimState::Missing };
+            let want = want.map_err(|it| format!("0/1 nodes are available: {it}."));
+            assert_eq!(fits(&node, 1, &pod, state), want, "{name}");
         }
     }
 }
