@@ -1,2 +1,76 @@
-//! The `ordinal` command.
-fn main() {}
+//! Parses the command line, runs one subcommand, turns its error into an exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use ordinal::cli::{CheckConfigArgs, Cli, Command, RunArgs, UpArgs};
+use ordinal::config::{self, Config, ConfigError};
+use ordinal::up::{self, Demo};
+use ordinal::{lookup, run, telemetry};
+
+/// The command failed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong. clap uses the same code.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Up(args) => up(&args),
+        Command::Run(args) => configured(config::for_run(&args)).and_then(|it| run_cluster(&args, it)),
+        Command::Lookup(args) => runtime()
+            .and_then(|it| {
+                it.block_on(lookup::run(&args.name, &args.record_type, args.server)).map_err(failed)
+            })
+            .and_then(|found| if found { Ok(()) } else { Err(FAILED) }),
+        Command::CheckConfig(args) => check_config(&args),
+    };
+    outcome.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+fn up(args: &UpArgs) -> Result<(), u8> {
+    let config = configured(config::for_up(args))?;
+    telemetry::init_logs(&config.log);
+    let manifests = up::apply::read(&args.filename).map_err(failed)?;
+    let demo = if args.demo { Demo::Apply } else { Demo::No };
+    runtime()?.block_on(up::run(config, manifests, demo)).map_err(failed)
+}
+
+fn run_cluster(_: &RunArgs, config: Config) -> Result<(), u8> {
+    telemetry::init_logs(&config.log);
+    runtime()?.block_on(run::run(config)).map_err(failed)
+}
+
+fn check_config(args: &CheckConfigArgs) -> Result<(), u8> {
+    let file = args.file.as_deref().or(args.common.config.as_deref());
+    let checked = config::load(file).and_then(|mut it| {
+        config::overlay_common(&mut it, &args.common)?;
+        it.validate()?;
+        Ok(it)
+    });
+    let config = configured(checked)?;
+    let text =
+        serde_saphyr::to_string(&config).context("the configuration cannot be printed").map_err(failed)?;
+    print!("{text}");
+    Ok(())
+}
+
+fn configured(config: Result<Config, ConfigError>) -> Result<Config, u8> {
+    config.map_err(|error| {
+        eprintln!("error: {:#}", anyhow::Error::new(error));
+        USAGE
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, u8> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .map_err(failed)
+}
+
+fn failed(error: anyhow::Error) -> u8 {
+    eprintln!("error: {error:#}");
+    FAILED
+}

@@ -43,9 +43,10 @@ pub struct DnsConfig {
     pub max_udp_payload: u16,
     /// Order of A, AAAA and SRV records: uniformly random for each reply, or sorted.
     pub shuffle: Shuffle,
-    /// How long queries are still answered after shutdown began, so that clients find out first.
+    /// How long queries are still answered after shutdown began, so that clients find out first. Left out: 5 s for
+    /// `run`, nothing for `up`, where nobody balances over several servers.
     #[serde(serialize_with = "write_duration", deserialize_with = "read_duration")]
-    pub lameduck: Duration,
+    pub lameduck: Option<Duration>,
     /// Which PTR records an address has when several endpoints carry it.
     pub ptr: PtrMode,
     /// Addresses published for the name server `ns.dns.<zone>`. Empty: those the server listens on.
@@ -66,7 +67,7 @@ impl Default for DnsConfig {
             pending_ttl: 1,
             max_udp_payload: 1232,
             shuffle: Shuffle::On,
-            lameduck: Duration::from_secs(5),
+            lameduck: None,
             ptr: PtrMode::All,
             name_server_addresses: Vec::new(),
         }
@@ -118,17 +119,24 @@ pub enum PtrMode {
     HostnameOnly,
 }
 
-fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
-    serializer.collect_str(&format_args!("{signed:#}"))
+fn write_duration<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => {
+            let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
+            serializer.collect_str(&format_args!("{signed:#}"))
+        }
+        None => serializer.serialize_none(),
+    }
 }
 
-fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let signed: SignedDuration = text
         .parse()
         .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as 5s: {error}")))?;
-    Duration::try_from(signed).map_err(|_| serde::de::Error::custom(format!("duration {text:?} is negative")))
+    let duration = Duration::try_from(signed)
+        .map_err(|_| serde::de::Error::custom(format!("duration {text:?} is negative")))?;
+    Ok(Some(duration))
 }
 
 /// A value of the section that cannot be used. The message names the key.
@@ -302,7 +310,7 @@ mod tests {
         let config: DnsConfig = serde_saphyr::from_str("{}").unwrap();
         assert_eq!(config, DnsConfig::default());
         let printed = serde_json::to_string(&config).unwrap();
-        assert!(printed.contains(r#""lameduck":"5s""#), "{printed}");
+        assert!(printed.contains(r#""lameduck":null"#), "{printed}");
         assert_eq!(serde_json::from_str::<DnsConfig>(&printed).unwrap(), config);
     }
 

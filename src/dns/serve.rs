@@ -40,6 +40,8 @@ const MAX_TCP_CONNECTIONS: usize = 1024;
 const TCP_READ_AHEAD: usize = 4096;
 /// Bursts that arrive while every worker is busy wait here; the kernel grants less without privileges.
 const UDP_RECEIVE_BUFFER: usize = 4 << 20;
+/// How long queries are still answered after shutdown began, unless configured.
+const LAMEDUCK: Duration = Duration::from_secs(5);
 /// After lameduck: how long connections may take to send the replies they owe.
 const TCP_DRAIN: Duration = Duration::from_secs(2);
 /// Attempts to find a port that is free for both UDP and TCP.
@@ -83,7 +85,7 @@ impl Server {
         let index = Arc::new(Index::new(u32::try_from(Timestamp::now().as_second()).unwrap_or(0)));
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
         let context = Arc::new(Context { index, zones, metrics, seeds, requests });
-        Ok(Self { sockets, context, lameduck: config.lameduck })
+        Ok(Self { sockets, context, lameduck: config.lameduck.unwrap_or(LAMEDUCK) })
     }
 
     /// The bound addresses, in the order of `listen`.

@@ -197,7 +197,12 @@ impl WriteApi {
     }
 
     /// Merge-patches the status of an object.
-    pub async fn patch_status(&self, kind: Kind, object: &ObjectKey, body: &Value) -> Result<Written, ApiError> {
+    pub async fn patch_status(
+        &self,
+        kind: Kind,
+        object: &ObjectKey,
+        body: &Value,
+    ) -> Result<Written, ApiError> {
         let path = format!("{}/status", path(kind, object));
         self.send(kind, object, Method::PATCH, &path, "application/merge-patch+json", bytes(body)).await
     }

@@ -91,7 +91,8 @@ impl Applier<'_> {
     pub async fn steps(&self, steps: &[Step]) -> Result<(), ApplyError> {
         let main = steps.iter().position(|it| it.phase == Phase::History).unwrap_or(steps.len());
         for phase in steps[..main].chunk_by(|a, b| a.phase == b.phase) {
-            let parallel = self.set.management == PodManagement::Parallel && phase[0].phase != Phase::Revisions;
+            let parallel =
+                self.set.management == PodManagement::Parallel && phase[0].phase != Phase::Revisions;
             if parallel {
                 self.in_batches(phase).await?;
             } else {
@@ -153,7 +154,8 @@ impl Applier<'_> {
             }
             Action::CreateRevision(new) => self.create_revision(new).await,
             Action::DeleteRevision(it) => {
-                let result = self.api.delete(Kind::Revision, &it.key, &it.uid, Some(&it.resource_version)).await;
+                let result =
+                    self.api.delete(Kind::Revision, &it.key, &it.uid, Some(&it.resource_version)).await;
                 Ok(self.deleted(Kind::Revision, &it.key, &it.uid, result)?)
             }
             Action::CreateClaim { ordinal, template, owners } => {
@@ -176,7 +178,13 @@ impl Applier<'_> {
                     "labels": desired::identity_labels(self.set, ordinal),
                 } });
                 let result = self.api.patch(Kind::Pod, &pod.key, Patch::Merge, &patch).await;
-                self.tell_pod("update", "SuccessfulUpdate", "FailedUpdate", &pod.key.name, result.as_ref().err());
+                self.tell_pod(
+                    "update",
+                    "SuccessfulUpdate",
+                    "FailedUpdate",
+                    &pod.key.name,
+                    result.as_ref().err(),
+                );
                 self.stored(Kind::Pod, &pod.key, &result?);
                 Ok(())
             }
@@ -271,7 +279,12 @@ impl Applier<'_> {
         }
     }
 
-    async fn create_claim(&self, ordinal: Ordinal, template: usize, owners: &[Owner]) -> Result<(), ApplyError> {
+    async fn create_claim(
+        &self,
+        ordinal: Ordinal,
+        template: usize,
+        owners: &[Owner],
+    ) -> Result<(), ApplyError> {
         let template = &self.set.claim_templates[template];
         let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
         let key = ObjectKey::new(self.set.key.namespace.as_str(), self.set.claim_name(template, ordinal));
@@ -287,8 +300,9 @@ impl Applier<'_> {
             Err(error) => {
                 let text = error.text();
                 if !matches!(error, ApiError::AlreadyExists { .. }) {
-                    let message =
-                        format!("create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {text}");
+                    let message = format!(
+                        "create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {text}"
+                    );
                     self.tell(Severity::Warning, "FailedCreate", message);
                 }
                 let message = format!(
@@ -309,7 +323,8 @@ impl Applier<'_> {
         };
         let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(claim.uid.as_str());
         let empty = Vec::new();
-        let references = fresh.pointer("/metadata/ownerReferences").and_then(Value::as_array).unwrap_or(&empty);
+        let references =
+            fresh.pointer("/metadata/ownerReferences").and_then(Value::as_array).unwrap_or(&empty);
         let uids = references.iter().map(|it| it["uid"].as_str().unwrap_or_default());
         if !same || !uids.eq(claim.owners.iter().map(|it| it.uid.as_str())) {
             return Err(stale().into());
@@ -370,7 +385,9 @@ impl Applier<'_> {
     ) {
         let set = &self.set.key.name;
         match error {
-            None => self.tell(Severity::Normal, done, format!("{verb} Pod {pod} in StatefulSet {set} successful")),
+            None => {
+                self.tell(Severity::Normal, done, format!("{verb} Pod {pod} in StatefulSet {set} successful"))
+            }
             // Our cache was behind; nobody needs to know.
             Some(ApiError::AlreadyExists { .. }) => {}
             Some(error) => {

@@ -72,7 +72,14 @@ pub fn channel() -> (Recorder, Backlog) {
 
 impl Recorder {
     /// Leaves an event on `set`; never waits.
-    pub fn record(&self, set: &SetSpec, severity: Severity, reason: &'static str, message: String, at: Timestamp) {
+    pub fn record(
+        &self,
+        set: &SetSpec,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+        at: Timestamp,
+    ) {
         let event = Event { set: set.key.clone(), uid: set.uid.clone(), severity, reason, message };
         let happened = Happened { event, resource_version: set.resource_version.clone(), at };
         if self.sender.try_send(happened).is_err() {

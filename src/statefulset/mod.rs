@@ -125,7 +125,14 @@ fn watch(
     let (to_queue, known) = (queue.clone(), stores.sets.clone());
     let on_pod = move |change| add(index::of_pod(&change, &known), &to_queue);
     let pods = Api::<Pod>::all(client.clone());
-    tasks.spawn(reflect(pods, config(), model::PodView::narrow, stores.pods.clone(), on_pod, shutdown.clone()));
+    tasks.spawn(reflect(
+        pods,
+        config(),
+        model::PodView::narrow,
+        stores.pods.clone(),
+        on_pod,
+        shutdown.clone(),
+    ));
 
     let (to_queue, known) = (queue.clone(), stores.sets.clone());
     let on_claim = move |change| add(index::of_claim(&change, &known), &to_queue);
@@ -137,7 +144,14 @@ fn watch(
     let on_revision = move |change| add(index::of_revision(&change), &to_queue);
     let revisions = Api::<ControllerRevision>::all(client.clone());
     let narrow = model::RevisionView::narrow;
-    tasks.spawn(reflect(revisions, config(), narrow, stores.revisions.clone(), on_revision, shutdown.clone()));
+    tasks.spawn(reflect(
+        revisions,
+        config(),
+        narrow,
+        stores.revisions.clone(),
+        on_revision,
+        shutdown.clone(),
+    ));
 }
 
 fn narrow_set(object: DynamicObject) -> Option<model::SetSpec> {

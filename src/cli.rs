@@ -1,0 +1,212 @@
+//! What the user typed: clap types only, no I/O. `config` resolves what it means here.
+//!
+//! Every option is an `Option`: absent means the environment (`ORDINAL_…`, read by clap), then the file, then the default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+/// DNS and stable identity for Kubernetes headless services.
+#[derive(Debug, Parser)]
+#[command(name = "ordinal", version, about, disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything on this machine: embedded API server, simulated node, controllers, DNS.
+    Up(UpArgs),
+    /// Against a cluster: in-cluster account, KUBECONFIG or --kubeconfig; components chosen by --components.
+    Run(RunArgs),
+    /// Ask a DNS server for one name and print its answer.
+    Lookup(LookupArgs),
+    /// Parse and validate a configuration file and print the effective configuration; opens no socket.
+    CheckConfig(CheckConfigArgs),
+}
+
+/// Options of every long-running command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonArgs {
+    /// Configuration file (YAML, camelCase keys; unknown keys are errors).
+    #[arg(long, value_name = "FILE", env = "ORDINAL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Log format on stderr: text or json.
+    #[arg(long, value_name = "FORMAT", env = "ORDINAL_LOG_FORMAT")]
+    pub log_format: Option<String>,
+    /// Log level or filter, such as info, debug or ordinal::dns=trace.
+    #[arg(long, value_name = "LEVEL", env = "ORDINAL_LOG_LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// Options that `up` and `run` share.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// UDP and TCP address of the DNS server; repeatable; port 0 takes a free port.
+    #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_DNS_LISTEN", value_delimiter = ',')]
+    pub dns_listen: Vec<SocketAddr>,
+    /// Address of /livez, /readyz, /metrics, /health and /ready.
+    #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_HTTP_LISTEN")]
+    pub http_listen: Option<SocketAddr>,
+    /// Components to run, comma separated: dns, statefulset, endpointslice; `*` for all, `-name` to leave one out.
+    #[arg(long, value_name = "LIST", env = "ORDINAL_COMPONENTS", allow_hyphen_values = true)]
+    pub components: Option<String>,
+    /// DNS options.
+    #[command(flatten)]
+    pub dns: DnsArgs,
+}
+
+/// DNS options, named like their configuration keys under `dns:`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "DNS options")]
+pub struct DnsArgs {
+    /// Zones served, forward and reverse.
+    #[arg(long, value_name = "ZONES", env = "ORDINAL_ZONES", value_delimiter = ',')]
+    pub zones: Vec<String>,
+    /// Pod records: disabled or insecure.
+    #[arg(long, value_name = "MODE", env = "ORDINAL_PODS")]
+    pub pods: Option<String>,
+    /// Names of endpoints: hostname, pod-name or both.
+    #[arg(long, value_name = "MODE", env = "ORDINAL_ENDPOINT_NAMES")]
+    pub endpoint_names: Option<String>,
+    /// Namespaces exposed; all if none is named.
+    #[arg(long, value_name = "NAMES", env = "ORDINAL_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Treat a ClusterIP Service without ready endpoints as missing.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_HIDE_EMPTY_SERVICES", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub hide_empty_services: Option<bool>,
+    /// Watch EndpointSlices; off: headless Services and endpoint names do not exist.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_ENDPOINTS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub endpoints: Option<bool>,
+    /// TTL of positive answers in seconds, 0 to 3600.
+    #[arg(long, value_name = "SECONDS", env = "ORDINAL_TTL")]
+    pub ttl: Option<u32>,
+    /// TTL of negative answers in seconds.
+    #[arg(long, value_name = "SECONDS", env = "ORDINAL_NEGATIVE_TTL")]
+    pub negative_ttl: Option<u32>,
+    /// TTL of negative answers for names that are known but not ready, in seconds.
+    #[arg(long, value_name = "SECONDS", env = "ORDINAL_PENDING_TTL")]
+    pub pending_ttl: Option<u32>,
+    /// Order of PTR records: all, prefer-hostname or hostname-only.
+    #[arg(long, value_name = "MODE", env = "ORDINAL_PTR")]
+    pub ptr: Option<String>,
+    /// Order of address and SRV records: on (random) or off (sorted).
+    #[arg(long, value_name = "MODE", env = "ORDINAL_SHUFFLE")]
+    pub shuffle: Option<String>,
+    /// Largest UDP answer to a client that sent EDNS, in bytes.
+    #[arg(long, value_name = "BYTES", env = "ORDINAL_MAX_UDP_PAYLOAD")]
+    pub max_udp_payload: Option<u16>,
+    /// Addresses of the name server `ns.dns.<zone>`; those the server listens on if none is named.
+    #[arg(long, value_name = "ADDRS", env = "ORDINAL_NAME_SERVER_ADDRESSES", value_delimiter = ',')]
+    pub name_server_addresses: Vec<std::net::IpAddr>,
+    /// How long to answer after SIGTERM, so that clients can move on.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_LAMEDUCK", value_parser = crate::config::parse_duration)]
+    pub lameduck: Option<Duration>,
+}
+
+/// `ordinal up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// See [`CommonArgs`].
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// See [`ServeArgs`].
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Address of the embedded API server (loopback only).
+    #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_API_LISTEN")]
+    pub api_listen: Option<SocketAddr>,
+    /// Where to write the kubeconfig; removed on exit.
+    #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG_OUT")]
+    pub kubeconfig_out: Option<PathBuf>,
+    /// Manifests applied before the ready line: file, directory or `-`; repeatable.
+    #[arg(short, long, value_name = "PATH")]
+    pub filename: Vec<PathBuf>,
+    /// Apply the built-in demo, a headless Service and a 3-replica StatefulSet, and print what to try.
+    #[arg(long)]
+    pub demo: bool,
+    /// Run the simulated node; off: pods stay Pending until somebody else plays kubelet.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_SIMULATE_NODE", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub simulate_node: Option<bool>,
+    /// Time a simulated pod takes from scheduled to running.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_START_DELAY", value_parser = crate::config::parse_duration)]
+    pub start_delay: Option<Duration>,
+    /// Time a simulated pod takes from running to ready.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_READY_DELAY", value_parser = crate::config::parse_duration)]
+    pub ready_delay: Option<Duration>,
+    /// Time a simulated pod takes to stop.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_STOP_DELAY", value_parser = crate::config::parse_duration)]
+    pub stop_delay: Option<Duration>,
+}
+
+/// `ordinal run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// See [`CommonArgs`].
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// See [`ServeArgs`].
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// kubeconfig of the cluster; without it KUBECONFIG, ~/.kube/config or the in-cluster account.
+    #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "NAME", env = "ORDINAL_CONTEXT")]
+    pub context: Option<String>,
+}
+
+/// `ordinal lookup`.
+#[derive(Debug, Args)]
+pub struct LookupArgs {
+    /// Name to look up, taken as absolute.
+    pub name: String,
+    /// Record type, such as A, AAAA, SRV or PTR.
+    #[arg(value_name = "TYPE", default_value = "A")]
+    pub record_type: String,
+    /// DNS server to ask.
+    #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_SERVER", default_value = "127.0.0.1:1053")]
+    pub server: SocketAddr,
+    /// See [`CommonArgs`].
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// `ordinal check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// The file; without it the one of --config, or the defaults alone.
+    pub file: Option<PathBuf>,
+    /// See [`CommonArgs`].
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn booleans_take_a_value_or_none() {
+        for (args, want) in [
+            (&["ordinal", "up"][..], None),
+            (&["ordinal", "up", "--simulate-node"], Some(true)),
+            (&["ordinal", "up", "--simulate-node=false"], Some(false)),
+        ] {
+            let Command::Up(up) = Cli::try_parse_from(args).expect("valid").command else { panic!("not up") };
+            assert_eq!(up.simulate_node, want, "{args:?}");
+        }
+    }
+}

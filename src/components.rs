@@ -1,0 +1,231 @@
+//! Starts the components a process runs. `up` and `run` differ only in the client they pass.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::{Component, Config, Mode};
+use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
+use crate::{dns, endpointslice, statefulset, telemetry};
+
+/// Everything that listens or runs, until [`Process::wait_and_drain`].
+pub struct Process {
+    /// Tasks that end on `stop`.
+    tasks: JoinSet<()>,
+    /// Tasks that must outlive the others, such as the API server under the controllers.
+    base: JoinSet<()>,
+    stop: CancellationToken,
+    stop_base: CancellationToken,
+    readiness: Readiness,
+    draining: ReadyHandle,
+    registry: Registry,
+    controllers: ControllerMetrics,
+    http: TcpListener,
+    http_address: SocketAddr,
+    dns: Option<Dns>,
+    components: Vec<Component>,
+}
+
+/// A bound DNS server and what its watch needs.
+struct Dns {
+    server: dns::Server,
+    options: dns::DnsConfig,
+    metrics: dns::Metrics,
+}
+
+/// What the ready line tells.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// DNS, UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    /// Health and metrics.
+    pub http: Option<SocketAddr>,
+}
+
+/// Explains a failed bind and what to do about it.
+pub fn bind_context(flag: &str, address: impl std::fmt::Display) -> String {
+    format!("cannot listen on {address}; free it or choose another with {flag} (port 0 takes a free one)")
+}
+
+impl Process {
+    /// Binds every socket; nothing is served yet.
+    ///
+    /// # Errors
+    /// The address that cannot be bound.
+    pub async fn bind(config: &Config, mode: Mode) -> anyhow::Result<Self> {
+        let components = config.components(mode)?;
+        let http_listen = config.http_listen(mode);
+        let http = TcpListener::bind(http_listen)
+            .await
+            .with_context(|| bind_context("--http-listen", http_listen))?;
+        let mut registry = telemetry::registry();
+        let controllers = ControllerMetrics::default();
+        controllers.register(&mut registry);
+        let dns = if components.contains(&Component::Dns) {
+            let listen = config.dns_listen(mode);
+            let shown = listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let mut options = config.dns.clone();
+            if mode == Mode::Up {
+                // Nobody balances over one laptop: ending at once is what Ctrl-C means there.
+                options.lameduck.get_or_insert(std::time::Duration::ZERO);
+            }
+            let metrics = dns::Metrics::default();
+            metrics.register(&mut registry);
+            let server = dns::Server::bind(&listen, &options, metrics.clone())
+                .with_context(|| bind_context("--dns-listen", shown))?;
+            Some(Dns { server, options, metrics })
+        } else {
+            None
+        };
+        let readiness = Readiness::default();
+        let draining = readiness.part("not shutting down");
+        draining.set();
+        Ok(Self {
+            tasks: JoinSet::new(),
+            base: JoinSet::new(),
+            stop: CancellationToken::new(),
+            stop_base: CancellationToken::new(),
+            readiness,
+            draining,
+            registry,
+            controllers,
+            http_address: http.local_addr().context("the HTTP listener has no address")?,
+            http,
+            dns,
+            components,
+        })
+    }
+
+    /// Adds a task under the components: it ends after them.
+    pub fn spawn_base<F>(&mut self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.base.spawn(task(self.stop_base.clone()));
+    }
+
+    /// Adds a task beside the components that has to report readiness under `name`.
+    pub fn spawn<F>(&mut self, name: &'static str, task: impl FnOnce(ReadyHandle, CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(task(self.readiness.part(name), self.stop.clone()));
+    }
+
+    /// Starts the chosen components on `client` and the HTTP endpoints.
+    pub fn start(mut self, client: &Client) -> Running {
+        let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };
+        let components = std::mem::take(&mut self.components);
+        for component in &components {
+            let (client, controllers) = (client.clone(), self.controllers.clone());
+            match component {
+                Component::StatefulSet => self.spawn("statefulset", |ready, stop| {
+                    let options =
+                        statefulset::Options { metrics: controllers, ..statefulset::Options::default() };
+                    statefulset::run(client, options, ready, stop)
+                }),
+                Component::EndpointSlice => self.spawn("endpointslice", |ready, stop| {
+                    let options =
+                        endpointslice::Options { metrics: controllers, ..endpointslice::Options::default() };
+                    endpointslice::run(client, options, ready, stop)
+                }),
+                Component::Dns => {
+                    let Some(Dns { server, options, metrics }) = self.dns.take() else { continue };
+                    addresses.dns = server.local_addrs();
+                    let index = server.index();
+                    self.spawn("dns", |ready, stop| {
+                        dns::watch::run(client, index, options, metrics, move || ready.set(), stop)
+                    });
+                    let stop = self.stop.clone();
+                    self.tasks.spawn(async move {
+                        if let Err(error) = server.serve(stop).await {
+                            error!(%error, "the DNS server ended");
+                        }
+                    });
+                }
+            }
+            info!(component = component.name(), "started");
+        }
+        let (registry, readiness, stop) =
+            (std::mem::take(&mut self.registry), self.readiness.clone(), self.stop_base.clone());
+        let http = self.http;
+        self.base.spawn(async move {
+            if let Err(error) = telemetry::serve(http, registry, readiness, stop).await {
+                error!(%error, "the HTTP endpoints ended");
+            }
+        });
+        Running {
+            tasks: self.tasks,
+            base: self.base,
+            stop: self.stop,
+            stop_base: self.stop_base,
+            readiness: self.readiness,
+            draining: self.draining,
+            addresses,
+        }
+    }
+}
+
+/// A started [`Process`].
+pub struct Running {
+    tasks: JoinSet<()>,
+    base: JoinSet<()>,
+    stop: CancellationToken,
+    stop_base: CancellationToken,
+    readiness: Readiness,
+    draining: ReadyHandle,
+    /// Where it listens.
+    pub addresses: Addresses,
+}
+
+impl Running {
+    /// Resolves when every cache is synced.
+    pub async fn ready(&self) {
+        self.readiness.wait().await;
+    }
+
+    /// Calls `announce` once every cache is synced, and waits for SIGTERM or SIGINT, before that too.
+    ///
+    /// Then it drains: not ready first, DNS answers for the lameduck time, writes under way finish, and last the API
+    /// server and the HTTP endpoints end. A second signal ends at once.
+    ///
+    /// # Errors
+    /// Signal handlers cannot be installed.
+    pub async fn announce_and_serve(mut self, announce: impl FnOnce()) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let readiness = self.readiness.clone();
+        tokio::select! {
+            () = async { readiness.wait().await; announce(); std::future::pending().await } => {}
+            _ = terminate.recv() => info!(signal = "SIGTERM", "draining"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "draining"),
+        }
+        self.draining.clear();
+        self.stop.cancel();
+        tokio::select! {
+            () = async { while self.tasks.join_next().await.is_some() {} } => {}
+            _ = terminate.recv() => info!("second signal, ending at once"),
+            _ = interrupt.recv() => info!("second signal, ending at once"),
+        }
+        self.shutdown().await;
+        Ok(())
+    }
+
+    /// Ends everything without draining.
+    pub async fn shutdown(&mut self) {
+        self.stop.cancel();
+        self.stop_base.cancel();
+        self.tasks.abort_all();
+        // Open watches hold their connections; they get a moment to end with the server.
+        let grace = std::time::Duration::from_millis(500);
+        let _ = tokio::time::timeout(grace, async { while self.base.join_next().await.is_some() {} }).await;
+        self.base.abort_all();
+    }
+}

@@ -1,0 +1,516 @@
+//! File, environment and flags into one typed [`Config`].
+//!
+//! Flags win over the environment, that over the file, that over the defaults. Unknown keys are errors.
+//! Pure but for [`load`], which reads the file.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
+use crate::dns::DnsConfig;
+
+/// Why a configuration cannot be used. The process exits with 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {file}")]
+    Read {
+        /// Its path.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not valid YAML, has an unknown key or a value of the wrong type.
+    #[error("{file}: {message}")]
+    Parse {
+        /// Its path.
+        file: String,
+        /// Line, column, key and reason.
+        message: String,
+    },
+    /// A value is out of range or contradicts another.
+    #[error("{key}: {reason}")]
+    Invalid {
+        /// The configuration key, such as `dns.ttl`.
+        key: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+/// The whole configuration. Any key may be left out; an unknown key is an error that names it.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// Components to run, as in kube-controller-manager: a comma-separated list of `dns`, `statefulset` and
+    /// `endpointslice`, `*` for all, `-name` to leave one out. Default: `*` for `up`, `dns` for `run`.
+    pub components: Option<String>,
+    /// UDP and TCP addresses of the DNS server. Default: `127.0.0.1:1053` for `up`, `[::]:1053` for `run`.
+    pub dns_listen: Vec<SocketAddr>,
+    /// Address of `/livez`, `/readyz` and `/metrics`. Default: `127.0.0.1:9153` for `up`, `[::]:9153` for `run`.
+    pub http_listen: Option<SocketAddr>,
+    /// What the DNS server answers.
+    pub dns: DnsConfig,
+    /// The embedded API server of `up`.
+    pub api: ApiConfig,
+    /// The simulated node of `up`.
+    pub node: NodeSection,
+    /// The cluster of `run`.
+    pub cluster: ClusterConfig,
+    /// Logs, on stderr.
+    pub log: LogConfig,
+}
+
+/// The `api:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApiConfig {
+    /// Address of the embedded API server; loopback only. Port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// Where the kubeconfig is written, mode 0600; removed on exit.
+    pub kubeconfig_out: PathBuf,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
+            kubeconfig_out: PathBuf::from("ordinal.kubeconfig"),
+        }
+    }
+}
+
+/// The `node:` section: how long simulated pods take. Durations are written like `200ms`, `5s` or `1m30s`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct NodeSection {
+    /// Whether `up` simulates a node.
+    pub simulate: bool,
+    /// From scheduled to running.
+    #[serde(with = "duration")]
+    pub start_delay: Duration,
+    /// From running to ready.
+    #[serde(with = "duration")]
+    pub ready_delay: Duration,
+    /// From deletion to gone.
+    #[serde(with = "duration")]
+    pub stop_delay: Duration,
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        Self {
+            simulate: true,
+            start_delay: Duration::from_millis(200),
+            ready_delay: Duration::from_millis(300),
+            stop_delay: Duration::from_millis(200),
+        }
+    }
+}
+
+/// The `cluster:` section: which API server `run` talks to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterConfig {
+    /// kubeconfig file. Default: `KUBECONFIG`, `~/.kube/config` or the in-cluster account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig. Default: its current context.
+    pub context: Option<String>,
+}
+
+/// The `log:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct LogConfig {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level, or a filter such as `ordinal::dns=trace,info`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The parts a process can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// The DNS server.
+    Dns,
+    /// The StatefulSet controller.
+    StatefulSet,
+    /// The EndpointSlice controller.
+    EndpointSlice,
+}
+
+impl Component {
+    /// Every component, in the order they start.
+    pub const ALL: [Self; 3] = [Self::StatefulSet, Self::EndpointSlice, Self::Dns];
+
+    /// The name used by `--components`, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::StatefulSet => "statefulset",
+            Self::EndpointSlice => "endpointslice",
+        }
+    }
+}
+
+/// Which command the configuration is for; it decides the defaults of addresses and components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `ordinal up`.
+    Up,
+    /// `ordinal run`.
+    Run,
+}
+
+impl Config {
+    /// Where the DNS server listens.
+    pub fn dns_listen(&self, mode: Mode) -> Vec<SocketAddr> {
+        if self.dns_listen.is_empty() { vec![default_address(mode, 1053)] } else { self.dns_listen.clone() }
+    }
+
+    /// Where the HTTP endpoints listen.
+    pub fn http_listen(&self, mode: Mode) -> SocketAddr {
+        self.http_listen.unwrap_or_else(|| default_address(mode, 9153))
+    }
+
+    /// Which components run.
+    ///
+    /// # Errors
+    /// A name that is no component.
+    pub fn components(&self, mode: Mode) -> Result<Vec<Component>, ConfigError> {
+        let list = self.components.as_deref().unwrap_or(match mode {
+            Mode::Up => "*",
+            Mode::Run => "dns",
+        });
+        parse_components(list).map_err(|reason| ConfigError::Invalid { key: "components".to_owned(), reason })
+    }
+
+    /// Checks every value that its type does not check.
+    ///
+    /// # Errors
+    /// The first invalid key, with the reason.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.components(Mode::Up)?;
+        self.dns.check(&[]).map_err(|error| ConfigError::Invalid {
+            key: format!("dns.{}", error.key),
+            reason: error.reason,
+        })?;
+        if !self.api.listen.ip().is_loopback() {
+            return Err(ConfigError::Invalid {
+                key: "api.listen".to_owned(),
+                reason: format!(
+                    "{} is not a loopback address; the embedded API server has no authentication and listens on \
+                     127.0.0.1 or [::1] only",
+                    self.api.listen
+                ),
+            });
+        }
+        tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|error| ConfigError::Invalid {
+            key: "log.level".to_owned(),
+            reason: format!("{:?} is neither a level nor a filter: {error}", self.log.level),
+        })?;
+        Ok(())
+    }
+}
+
+/// The loopback address for `up`, every address for `run`.
+fn default_address(mode: Mode, port: u16) -> SocketAddr {
+    match mode {
+        Mode::Up => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        Mode::Run => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+    }
+}
+
+/// `*`, names and `-names`, as in kube-controller-manager's `--controllers`; an empty list runs nothing.
+fn parse_components(list: &str) -> Result<Vec<Component>, String> {
+    let mut wanted = Vec::new();
+    let mut unwanted = Vec::new();
+    for item in list.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        if item == "*" {
+            wanted.extend(Component::ALL);
+            continue;
+        }
+        let (name, into) = match item.strip_prefix('-') {
+            Some(name) => (name, &mut unwanted),
+            None => (item, &mut wanted),
+        };
+        match Component::ALL.into_iter().find(|it| it.name() == name) {
+            Some(component) => into.push(component),
+            None => {
+                let known = Component::ALL.map(Component::name).join(", ");
+                return Err(format!("{item:?} is not a component; known are {known}, `*` and `-name`"));
+            }
+        }
+    }
+    Ok(Component::ALL.into_iter().filter(|it| wanted.contains(it) && !unwanted.contains(it)).collect())
+}
+
+/// Reads and parses one file; no file gives the defaults. Validation is [`Config::validate`]'s.
+///
+/// # Errors
+/// The file cannot be read or parsed.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let Some(path) = file else { return Ok(Config::default()) };
+    let name = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { file: name.clone(), source })?;
+    parse(&text).map_err(|message| ConfigError::Parse { file: name, message })
+}
+
+/// Parses the text of a configuration file.
+///
+/// # Errors
+/// One line: where and what.
+pub fn parse(text: &str) -> Result<Config, String> {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Config::default());
+    }
+    serde_saphyr::from_str(text).map_err(|error| one_line(&error))
+}
+
+/// A YAML error on one line, with its place first.
+pub fn one_line(error: &serde_saphyr::Error) -> String {
+    let message = error.without_snippet().to_string();
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.location() {
+        Some(at) if !message.contains("line ") => {
+            format!("line {}, column {}: {message}", at.line(), at.column())
+        }
+        _ => message,
+    }
+}
+
+/// The configuration of `up`: file, then environment and flags over it.
+///
+/// # Errors
+/// Unreadable, unparsable or invalid.
+pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
+    let mut config = load(args.common.config.as_deref())?;
+    overlay_common(&mut config, &args.common)?;
+    overlay_serve(&mut config, &args.serve)?;
+    set(&mut config.api.listen, args.api_listen);
+    set(&mut config.api.kubeconfig_out, args.kubeconfig_out.clone());
+    set(&mut config.node.simulate, args.simulate_node);
+    set(&mut config.node.start_delay, args.start_delay);
+    set(&mut config.node.ready_delay, args.ready_delay);
+    set(&mut config.node.stop_delay, args.stop_delay);
+    config.validate()?;
+    Ok(config)
+}
+
+/// The configuration of `run`: file, then environment and flags over it.
+///
+/// # Errors
+/// Unreadable, unparsable or invalid.
+pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
+    let mut config = load(args.common.config.as_deref())?;
+    overlay_common(&mut config, &args.common)?;
+    overlay_serve(&mut config, &args.serve)?;
+    if args.kubeconfig.is_some() {
+        config.cluster.kubeconfig.clone_from(&args.kubeconfig);
+    }
+    if args.context.is_some() {
+        config.cluster.context.clone_from(&args.context);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// Lays the options every command has over `config`.
+///
+/// # Errors
+/// A log format that is neither `text` nor `json`.
+pub fn overlay_common(config: &mut Config, args: &CommonArgs) -> Result<(), ConfigError> {
+    set(&mut config.log.level, args.log_level.clone());
+    if let Some(format) = &args.log_format {
+        config.log.format = keyword("log.format", format)?;
+    }
+    Ok(())
+}
+
+fn overlay_serve(config: &mut Config, args: &ServeArgs) -> Result<(), ConfigError> {
+    if !args.dns_listen.is_empty() {
+        config.dns_listen.clone_from(&args.dns_listen);
+    }
+    if args.http_listen.is_some() {
+        config.http_listen = args.http_listen;
+    }
+    if args.components.is_some() {
+        config.components.clone_from(&args.components);
+    }
+    overlay_dns(&mut config.dns, &args.dns)
+}
+
+fn overlay_dns(dns: &mut DnsConfig, args: &DnsArgs) -> Result<(), ConfigError> {
+    if !args.zones.is_empty() {
+        dns.zones.clone_from(&args.zones);
+    }
+    if !args.namespaces.is_empty() {
+        dns.namespaces.clone_from(&args.namespaces);
+    }
+    if let Some(mode) = &args.pods {
+        dns.pods = keyword("dns.pods", mode)?;
+    }
+    if let Some(mode) = &args.endpoint_names {
+        dns.endpoint_names = keyword("dns.endpointNames", mode)?;
+    }
+    if let Some(mode) = &args.ptr {
+        dns.ptr = keyword("dns.ptr", mode)?;
+    }
+    set(&mut dns.hide_empty_services, args.hide_empty_services);
+    set(&mut dns.endpoints, args.endpoints);
+    set(&mut dns.ttl, args.ttl);
+    if args.negative_ttl.is_some() {
+        dns.negative_ttl = args.negative_ttl;
+    }
+    set(&mut dns.pending_ttl, args.pending_ttl);
+    if let Some(mode) = &args.shuffle {
+        dns.shuffle = keyword("dns.shuffle", mode)?;
+    }
+    if !args.name_server_addresses.is_empty() {
+        dns.name_server_addresses.clone_from(&args.name_server_addresses);
+    }
+    set(&mut dns.max_udp_payload, args.max_udp_payload);
+    if args.lameduck.is_some() {
+        dns.lameduck = args.lameduck;
+    }
+    Ok(())
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+/// One of an enum's names, as a flag or variable gives it.
+fn keyword<T: serde::de::DeserializeOwned>(key: &str, word: &str) -> Result<T, ConfigError> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|error| ConfigError::Invalid { key: key.to_owned(), reason: error.to_string() })
+}
+
+/// `200ms`, `5s`, `1m30s`; zero is `0s`. Never negative.
+///
+/// # Errors
+/// What is wrong, and the accepted form.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = if text == "0" { "0s" } else { text };
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|it| Duration::try_from(it).ok())
+        .ok_or_else(|| format!("{text:?} is not a duration; write it like 200ms, 5s or 1m30s"))
+}
+
+/// Durations in the file, written like on the command line.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// Writes `1m 30s` style text that [`deserialize`] reads back.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let signed = jiff::SignedDuration::try_from(*value).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&format!("{signed:#}"))
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// Text that is no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        super::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_documented_file_says_the_defaults() {
+        let text = include_str!("../config/ordinal.yaml");
+        assert_eq!(parse(text).expect("the shipped file is valid"), Config::default());
+    }
+
+    #[test]
+    fn the_effective_configuration_reads_back() {
+        let text = serde_saphyr::to_string(&Config::default()).expect("it is plain data");
+        assert_eq!(parse(&text).expect("our own output"), Config::default());
+    }
+
+    #[test]
+    fn components() {
+        for (list, want) in [
+            ("*", Ok("statefulset,endpointslice,dns")),
+            ("dns", Ok("dns")),
+            ("*,-dns", Ok("statefulset,endpointslice")),
+            (" dns , statefulset ", Ok("statefulset,dns")),
+            ("", Ok("")),
+            ("-dns", Ok("")),
+            (
+                "dsn",
+                Err("\"dsn\" is not a component; known are statefulset, endpointslice, dns, `*` and `-name`"),
+            ),
+        ] {
+            let got =
+                parse_components(list).map(|it| it.iter().map(|it| it.name()).collect::<Vec<_>>().join(","));
+            assert_eq!(got.as_deref().map_err(String::as_str), want, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_place() {
+        for (text, want) in [
+            ("dns:\n  tll: 5\n", "tll"),
+            ("dns:\n  ttl: many\n", "line 2"),
+            ("node:\n  startDelay: 5 parsecs\n", "is not a duration"),
+        ] {
+            let error = parse(text).expect_err("invalid");
+            assert!(error.contains(want) && !error.contains('\n'), "{text:?} gave {error:?}");
+        }
+        let mut config = Config::default();
+        config.api.listen = SocketAddr::from(([0, 0, 0, 0], 7443));
+        assert!(
+            config.validate().expect_err("not loopback").to_string().starts_with("api.listen: 0.0.0.0:7443")
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("ordinal.yaml");
+        std::fs::write(&file, "dns:\n  ttl: 7\n  pendingTtl: 2\nnode:\n  stopDelay: 1s\n").expect("written");
+        let file = file.to_str().expect("UTF-8");
+        let cli = Cli::try_parse_from(["ordinal", "up", "--config", file, "--ttl", "9", "--start-delay=0"]);
+        let Command::Up(args) = cli.expect("valid").command else { panic!("not up") };
+        let config = for_up(&args).expect("valid");
+        assert_eq!((config.dns.ttl, config.dns.pending_ttl), (9, 2));
+        assert_eq!(config.node.start_delay, Duration::ZERO);
+        assert_eq!(config.node.stop_delay, Duration::from_secs(1));
+    }
+}

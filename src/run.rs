@@ -1,0 +1,75 @@
+//! `ordinal run`: the chosen components against a cluster.
+
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config as ClientConfig};
+
+use crate::components::{Addresses, Process};
+use crate::config::{ClusterConfig, Config, Mode};
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// An address in use, or a cluster that cannot be configured.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let process = Process::bind(&config, Mode::Run).await?;
+    let client = client(&config.cluster).await?;
+    let running = process.start(&client);
+    let line = ready_line(&running.addresses, &[]);
+    running.announce_and_serve(move || println!("{line}")).await
+}
+
+async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
+    let config = match &cluster.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
+            ClientConfig::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .with_context(|| format!("cannot use the kubeconfig {}", path.display()))?
+        }
+        None if cluster.context.is_some() => {
+            ClientConfig::from_kubeconfig(&options).await.context("cannot use the default kubeconfig")?
+        }
+        None => ClientConfig::infer()
+            .await
+            .context("no cluster: give --kubeconfig, set KUBECONFIG, or run inside a cluster")?,
+    };
+    Client::try_from(config).context("cannot build a client for the cluster")
+}
+
+/// The one line on stdout: `ready dns=… http=…` and what else applies.
+pub fn ready_line(addresses: &Addresses, more: &[(&str, String)]) -> String {
+    let mut line = "ready".to_owned();
+    if !addresses.dns.is_empty() {
+        let dns = addresses.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        line.push_str(&format!(" dns={dns}"));
+    }
+    if let Some(http) = addresses.http {
+        line.push_str(&format!(" http={http}"));
+    }
+    for (key, value) in more {
+        line.push_str(&format!(" {key}={value}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_do_not_apply_are_absent() {
+        let address = |text: &str| text.parse().expect("an address");
+        let all = Addresses {
+            dns: vec![address("127.0.0.1:1053"), address("[::1]:1053")],
+            http: Some(address("127.0.0.1:9153")),
+        };
+        assert_eq!(
+            ready_line(&all, &[("api", "http://127.0.0.1:7443".to_owned())]),
+            "ready dns=127.0.0.1:1053,[::1]:1053 http=127.0.0.1:9153 api=http://127.0.0.1:7443"
+        );
+        assert_eq!(ready_line(&Addresses::default(), &[]), "ready");
+    }
+}

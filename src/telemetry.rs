@@ -1,0 +1,91 @@
+//! Logs on stderr, metrics and health over HTTP.
+//!
+//! Paths: `/livez` and CoreDNS's `/health` (the process runs), `/readyz` and `/ready` (everything is synced),
+//! `/metrics` (OpenMetrics text). Collecting numbers is each part's own business; here they are only rendered.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::runtime::Readiness;
+
+/// Sends logs to stderr as the configuration says. Call once.
+pub fn init_logs(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// An empty registry; every series in it starts with `ordinal_`.
+pub fn registry() -> Registry {
+    Registry::with_prefix("ordinal")
+}
+
+#[derive(Clone)]
+struct Http {
+    registry: Arc<Mutex<Registry>>,
+    readiness: Readiness,
+}
+
+/// Serves health and metrics until `shutdown`.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let state = Http { registry: Arc::new(Mutex::new(registry)), readiness };
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/health", get(|| async { "OK" }))
+        .route("/readyz", get(readyz))
+        .route("/ready", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn readyz(State(http): State<Http>) -> (StatusCode, String) {
+    let missing = http.readiness.missing();
+    if missing.is_empty() {
+        (StatusCode::OK, "ok".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}", missing.join(", ")))
+    }
+}
+
+async fn metrics(State(http): State<Http>) -> impl IntoResponse {
+    let mut text = String::new();
+    let encoded = {
+        let registry = http.registry.lock().expect("no code panics while it holds the registry");
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+    };
+    match encoded {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+            format!("cannot render the metrics: {error}"),
+        ),
+    }
+}

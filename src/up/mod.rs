@@ -1,0 +1,164 @@
+//! `ordinal up`: everything on this machine.
+//!
+//! Embedded API server ──in process──▶ `kube::Client` ──▶ simulated node, controllers, DNS;
+//! the same server on loopback, under a secret path that only the kubeconfig holds, for kubectl.
+
+pub mod apply;
+pub mod kubeconfig;
+pub mod manifest;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::apiserver::{self, ApiServer};
+use crate::components::{Process, Running, bind_context};
+use crate::config::{Config, Mode};
+use crate::run::ready_line;
+use crate::{lookup, node};
+use manifest::Manifest;
+
+/// What the demo applies.
+const DEMO: &str = include_str!("../../deploy/demo/web.yaml");
+
+/// The name it suggests to look up.
+const DEMO_NAME: &str = "web-0.nginx.default.svc.cluster.local";
+
+/// How long the ready line waits for that name.
+const DEMO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. `manifests` are applied before the ready line.
+///
+/// # Errors
+/// An address in use, a kubeconfig that cannot be written, or a manifest that is refused.
+pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> anyhow::Result<()> {
+    kubeconfig::check(&config.api.kubeconfig_out)?;
+    let listen = config.api.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| bind_context("--api-listen", listen))?;
+    let address = listener.local_addr().context("the API listener has no address")?;
+    let mut process = Process::bind(&config, Mode::Up).await?;
+
+    let server = ApiServer::new(apiserver::Options::default());
+    let client = Client::new(server.router(), "default");
+    let base_path = format!("/{}", uuid::Uuid::new_v4().simple());
+    let url = format!("http://{address}");
+    let kubeconfig = kubeconfig::write(&config.api.kubeconfig_out, &format!("{url}{base_path}"))?;
+    process.spawn_base({
+        let server = server.clone();
+        |stop| server.run(stop)
+    });
+    process.spawn_base(|stop| async move {
+        if let Err(error) = server.serve(listener, base_path, stop).await {
+            error!(%error, "the API server ended");
+        }
+    });
+    if config.node.simulate {
+        let options = node::NodeConfig {
+            start_delay: config.node.start_delay,
+            ready_delay: config.node.ready_delay,
+            stop_delay: config.node.stop_delay,
+            ..node::NodeConfig::default()
+        };
+        let client = client.clone();
+        process.spawn("node", |ready, stop| node::run(client, options, move || ready.set(), stop));
+    }
+    let mut running = process.start(&client);
+
+    if demo == Demo::Apply {
+        manifests.extend(manifest::parse("the built-in demo", DEMO).map_err(anyhow::Error::msg)?);
+    }
+    if let Err(refused) = apply::apply(&client, &manifests).await {
+        running.shutdown().await;
+        return Err(refused);
+    }
+    if demo == Demo::Apply
+        && config.node.simulate
+        && let Some(dns) = running.addresses.dns.first()
+    {
+        wait_for_demo(&running, *dns).await;
+    }
+    let shown = config.api.kubeconfig_out.display().to_string();
+    let hint = (demo == Demo::Apply).then(|| what_to_try(&shown, &running));
+    let line = ready_line(&running.addresses, &[("api", url), ("kubeconfig", shown)]);
+    let ended = running
+        .announce_and_serve(move || {
+            println!("{line}");
+            if let Some(hint) = hint {
+                eprintln!("{hint}");
+            }
+        })
+        .await;
+    drop(kubeconfig);
+    ended
+}
+
+/// Whether `--demo` was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demo {
+    /// Apply it and print what to try.
+    Apply,
+    /// Leave it.
+    No,
+}
+
+/// Holds the ready line until the name it suggests has an answer.
+async fn wait_for_demo(running: &Running, dns: SocketAddr) {
+    running.ready().await;
+    let deadline = Instant::now() + DEMO_DEADLINE;
+    while !lookup::resolves(DEMO_NAME, dns).await {
+        if Instant::now() > deadline {
+            warn!(name = DEMO_NAME, "the demo's first pod is not in DNS yet");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await; // allow-sleep: polls a condition, with a deadline
+    }
+}
+
+/// Three commands that work when pasted.
+fn what_to_try(kubeconfig: &str, running: &Running) -> String {
+    let kubectl = format!("kubectl --kubeconfig {}", quote(kubeconfig));
+    let mut text = format!("\nTry in another terminal:\n  {kubectl} get pods -o wide\n");
+    if let Some(dns) = running.addresses.dns.first() {
+        let (ip, port) = (dns.ip(), dns.port());
+        text.push_str(&format!("  dig @{ip} -p {port} {DEMO_NAME} +short\n"));
+    }
+    text.push_str(&format!("  {kubectl} scale sts web --replicas=5\n"));
+    text
+}
+
+/// Quotes a word for a POSIX shell when it needs it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_when_a_shell_would_split_them() {
+        assert_eq!(quote("ordinal.kubeconfig"), "ordinal.kubeconfig");
+        assert_eq!(quote("my file"), "'my file'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn the_demo_is_a_valid_manifest() {
+        let kinds: Vec<_> = manifest::parse("demo", DEMO)
+            .expect("valid")
+            .into_iter()
+            .map(|it| it.object["kind"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(kinds, ["Service", "StatefulSet"]);
+    }
+}
