@@ -26,11 +26,8 @@ fn end(args: &[&str]) -> Ended {
 fn up(args: &[&str]) -> Ended {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let out = format!("--kubeconfig-out={}", directory.path().join("k").display());
-    let mut all = vec!["up", "--api-listen=127.0.0.1:0", "--log-level=error"];
-    if !args.iter().any(|it| it.starts_with("--kubeconfig-out")) {
-        all.push(&out);
-    }
-    for flag in FREE_PORTS {
+    let mut all = vec!["up", "--log-level=error"];
+    for flag in [&out, "--api-listen=127.0.0.1:0", FREE_PORTS[0], FREE_PORTS[1]] {
         let name = flag.split('=').next().unwrap_or_default();
         if !args.iter().any(|it| it.starts_with(name)) {
             all.push(flag);

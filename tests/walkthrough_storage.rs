@@ -99,7 +99,7 @@ fn updates(kubectl: &Kubectl) {
     assert!(
         kubectl
             .ok("rollout status sts/web --timeout=60s")
-            .contains("rolling update complete 3 pods at revision web-")
+            .contains("partitioned roll out complete: 3 new pods have been updated...")
     );
 
     let history = kubectl.ok("rollout history sts/web");
