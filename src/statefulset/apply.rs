@@ -386,7 +386,11 @@ impl Applier<'_> {
         let set = &self.set.key.name;
         match error {
             None => {
-                self.tell(Severity::Normal, done, format!("{verb} Pod {pod} in StatefulSet {set} successful"))
+                self.tell(
+                    Severity::Normal,
+                    done,
+                    format!("{verb} Pod {pod} in StatefulSet {set} successful"),
+                );
             }
             // Our cache was behind; nobody needs to know.
             Some(ApiError::AlreadyExists { .. }) => {}

@@ -30,9 +30,8 @@ pub fn claim(set: &SetSpec, candidates: impl IntoIterator<Item = Arc<PodView>>) 
             Some(owner) if owner.uid != set.uid => {}
             Some(_) if matches => claimed.kept.push(pod),
             Some(_) if !set.deleting => claimed.release.push(pod),
-            Some(_) => {}
             None if matches && !set.deleting && !pod.deleting => claimed.adopt.push(pod),
-            None => {}
+            Some(_) | None => {}
         }
     }
     claimed

@@ -101,7 +101,9 @@ fn container(it: &mut Fields) {
     }
     if let Some(it) = object(it, "lifecycle") {
         for key in ["postStart", "preStop"] {
-            object(it, key).into_iter().for_each(handler);
+            if let Some(it) = object(it, key) {
+                handler(it);
+            }
         }
     }
 }
@@ -145,7 +147,9 @@ fn volume(it: &mut Fields) {
         default(it, "keyring", json!("/etc/ceph/keyring"));
     }
     if let Some(claim) = object(it, "ephemeral").and_then(|it| object(it, "volumeClaimTemplate")) {
-        object(claim, "spec").into_iter().for_each(|it| default(it, "volumeMode", json!("Filesystem")));
+        if let Some(spec) = object(claim, "spec") {
+            default(spec, "volumeMode", json!("Filesystem"));
+        }
         if let Some(metadata) = object(claim, "metadata") {
             metadata.remove("creationTimestamp");
         }

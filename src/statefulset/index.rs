@@ -119,7 +119,7 @@ mod tests {
     fn changes_name_their_sets() {
         let sets = Store::default();
         sets.apply(set("1xA claims"));
-        let web = ObjectKey::new("demo", "web");
+        let web = [ObjectKey::new("demo", "web")];
         let ours = pod("0A");
         let mut foreign = ours.clone();
         foreign.owner.as_mut().unwrap().kind = "ReplicaSet".into();
@@ -127,13 +127,13 @@ mod tests {
             old: old.cloned().map(Arc::new),
             new: new.cloned().map(Arc::new),
         };
-        assert_eq!(of_pod(&change(None, Some(&ours)), &sets), [web.clone()]);
-        assert_eq!(of_pod(&change(Some(&ours), Some(&foreign)), &sets), [web.clone()], "the old owner, too");
+        assert_eq!(of_pod(&change(None, Some(&ours)), &sets), web);
+        assert_eq!(of_pod(&change(Some(&ours), Some(&foreign)), &sets), web, "the old owner, too");
         assert_eq!(of_pod(&change(Some(&foreign), Some(&foreign)), &sets), [], "not ours and unmoved");
-        assert_eq!(of_pod(&change(Some(&foreign), None), &sets), [web.clone()], "the name is free");
+        assert_eq!(of_pod(&change(Some(&foreign), None), &sets), web, "the name is free");
 
         let claim = claim(&set("1xA"), Ordinal(0), "");
-        assert_eq!(of_claim(&Change { old: None, new: Some(Arc::new(claim.clone())) }, &sets), [web]);
+        assert_eq!(of_claim(&Change { old: None, new: Some(Arc::new(claim.clone())) }, &sets), web);
         let mut other = claim;
         other.key.name = "logs-web-0".into();
         assert_eq!(of_claim(&Change { old: None, new: Some(Arc::new(other)) }, &sets), []);

@@ -7,7 +7,7 @@
 //! claim).
 //!
 //! Invariants: one pod per identity, never created while the name exists; every delete names the UID it means;
-//! claims are never deleted; no key is planned on a view older than our own writes. `docs` call them INV-1 to
+//! claims are never deleted; no key is planned on a view older than our own writes. The tests name them INV-1 to
 //! INV-11.
 //! Sources: KEP-961, KEP-1847, KEP-3335; kubernetes `pkg/controller/statefulset` (1.37).
 
@@ -27,6 +27,7 @@ mod scale;
 pub mod selector;
 pub mod status;
 mod update;
+pub mod view;
 
 #[cfg(test)]
 mod notation;
@@ -116,8 +117,9 @@ fn watch(
     let resource = ApiResource::erase::<StatefulSet>(&());
     let to_queue = queue.clone();
     let on_set = move |change: Change<model::SetSpec>| {
-        let set = change.new.or(change.old);
-        set.into_iter().for_each(|it| to_queue.add(it.key.clone()));
+        if let Some(set) = change.new.or(change.old) {
+            to_queue.add(set.key.clone());
+        }
     };
     let sets = Api::<DynamicObject>::all_with(client.clone(), &resource);
     tasks.spawn(reflect(sets, config(), narrow_set, stores.sets.clone(), on_set, shutdown.clone()));

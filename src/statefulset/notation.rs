@@ -73,7 +73,7 @@ pub fn set(text: &str) -> SetSpec {
             "ondelete" => spec["updateStrategy"] = json!({ "type": "OnDelete" }),
             "recreate" => spec["updateStrategy"] = json!({ "type": "Recreate" }),
             "claims" => {
-                spec["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" }, "spec": {} }])
+                spec["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" }, "spec": {} }]);
             }
             "deleting" => raw["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
             "retain" => {
@@ -237,7 +237,7 @@ pub fn show(plan: &Plan) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-fn show_action(action: &Action) -> String {
+pub fn show_action(action: &Action) -> String {
     match action {
         Action::AdoptRevision(it) => format!("adopt revision {}", letter_of(&it.key.name)),
         Action::RaiseRevision { revision, number } => {

@@ -99,6 +99,7 @@ fn parallel_update() {
         ("below the partition broken pods stay",   "3xA→B parallel partition=2",   "0A! 1A 2A",       "wait 0, wait 2 budget"),
         ("a terminating pod counts",               "3xA→B parallel max=2",         "0A 1A 2A-",       "delete 1"),
         ("a missing pod counts",                   "3xA→B parallel max=2",         "0A 1A",           "create 2B, delete 1"),
+        ("without a block pods return at update", "3xA→B parallel noblock",       "1A 2A",           "create 0B"),
         ("a failed pod is deleted once",           "2xA→B parallel",               "0A 1Af",          "delete 1"),
         ("recreate deletes all",                   "2xA→B recreate",               "0A 1A! 2A",       "delete 1, delete 0, delete 2"),
         ("and creates none until they are gone",   "2xA→B recreate",               "0A-",             "wait 0"),

@@ -112,7 +112,7 @@ impl Reconciler {
         Observed { pods, taken, claims, revisions, collision_count }
     }
 
-    /// Adopts and releases. Returns whether anything was written, so that the caches must catch up first.
+    /// Adopts and releases. The caches must show it before a plan is made.
     async fn claim(&self, applier: &Applier<'_>, claimed: &Claimed) -> Result<(), ApplyError> {
         for pod in &claimed.release {
             applier.release_pod(pod).await?;

@@ -19,6 +19,9 @@ use super::model::{API_VERSION, KIND, LABEL_HASH, Owner, RevisionView, SetSpec};
 /// A prefix longer than this is cut from the set's name, in bytes (`ControllerRevisionName`).
 const NAME_PREFIX_MAX: usize = 223;
 
+/// What each decimal digit of a hash is printed as (apimachinery `rand.SafeEncodeString`).
+const SAFE_DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
+
 /// JSON as Go's `encoding/json` writes it from `map[string]any`: compact, keys sorted, `<`, `>`, `&` and the two
 /// Unicode line separators escaped, numbers through float64.
 pub fn encode(value: &Value) -> String {
@@ -122,8 +125,7 @@ pub fn hash(data: &str, collision_count: i32) -> String {
     for byte in data.bytes().chain(collision_count.to_string().into_bytes()) {
         hash = hash.wrapping_mul(0x0100_0193) ^ u32::from(byte);
     }
-    const SAFE: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
-    hash.to_string().bytes().map(|it| SAFE[usize::from(it - b'0')]).collect()
+    hash.to_string().bytes().map(|it| SAFE_DIGITS[usize::from(it - b'0')]).collect()
 }
 
 /// Name of the revision object of a set.
@@ -276,11 +278,11 @@ pub fn owner_json(it: &Owner) -> Value {
 }
 
 /// The revisions beyond the history limit, oldest first. `live` tells those in use, which do not count.
-pub fn beyond_history<'r>(
+pub fn beyond_history(
     limit: i64,
-    listed: &'r [Arc<RevisionView>],
+    listed: &[Arc<RevisionView>],
     live: impl Fn(&str) -> bool,
-) -> Vec<&'r Arc<RevisionView>> {
+) -> Vec<&Arc<RevisionView>> {
     let Ok(limit) = usize::try_from(limit) else { return Vec::new() };
     let mut dead: Vec<_> = listed.iter().filter(|it| !live(&it.key.name)).collect();
     dead.sort_by(|a, b| (a.number, a.created, &a.key.name).cmp(&(b.number, b.created, &b.key.name)));

@@ -52,17 +52,19 @@ pub(super) fn replicas(draft: &mut Draft) -> Flow {
 ///
 /// Without a `rollingUpdate` block Kubernetes keeps as many pods at the current revision as it counted there.
 /// Differs: the count is that of this observation, not the one last stored in the status, so that a crash between
-/// a deletion and the status write can not bring a pod back at the old revision.
+/// a deletion and the status write can not bring a pod back at the old revision. Nor does it apply to Parallel:
+/// there the 1.37 update deletes an outdated pod that is not available whatever the budget, so that a pod brought
+/// back at the current revision would be deleted as soon as it exists, for ever.
 fn first_at_update(draft: &Draft, pods: &[&Arc<PodView>]) -> u32 {
     match &draft.set.strategy {
         UpdateStrategy::RollingUpdate(Some(it)) => draft.set.start.saturating_add(it.partition),
-        UpdateStrategy::RollingUpdate(None) => {
+        UpdateStrategy::RollingUpdate(None) if draft.ordered() => {
             let current =
                 |it: &&&Arc<PodView>| it.created() && !it.deleting && it.revision() == draft.current.name;
             let count = pods.iter().chain(&draft.condemned).filter(current).count();
             draft.set.start.saturating_add(u32::try_from(count).unwrap_or(u32::MAX))
         }
-        UpdateStrategy::OnDelete | UpdateStrategy::Recreate => 0,
+        _ => 0,
     }
 }
 
