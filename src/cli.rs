@@ -105,7 +105,7 @@ pub struct DnsArgs {
     #[arg(long, value_name = "ADDRS", env = "ORDINAL_NAME_SERVER_ADDRESSES", value_delimiter = ',')]
     pub name_server_addresses: Vec<std::net::IpAddr>,
     /// How long to answer after SIGTERM, so that clients can move on.
-    #[arg(long, value_name = "DURATION", env = "ORDINAL_LAMEDUCK", value_parser = crate::config::parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_LAMEDUCK", value_parser = crate::model::duration::parse)]
     pub lameduck: Option<Duration>,
 }
 
@@ -134,13 +134,13 @@ pub struct UpArgs {
     #[arg(long, value_name = "BOOL", env = "ORDINAL_SIMULATE_NODE", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub simulate_node: Option<bool>,
     /// Time a simulated pod takes from scheduled to running.
-    #[arg(long, value_name = "DURATION", env = "ORDINAL_START_DELAY", value_parser = crate::config::parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_START_DELAY", value_parser = crate::model::duration::parse)]
     pub start_delay: Option<Duration>,
     /// Time a simulated pod takes from running to ready.
-    #[arg(long, value_name = "DURATION", env = "ORDINAL_READY_DELAY", value_parser = crate::config::parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_READY_DELAY", value_parser = crate::model::duration::parse)]
     pub ready_delay: Option<Duration>,
     /// Time a simulated pod takes to stop.
-    #[arg(long, value_name = "DURATION", env = "ORDINAL_STOP_DELAY", value_parser = crate::config::parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_STOP_DELAY", value_parser = crate::model::duration::parse)]
     pub stop_delay: Option<Duration>,
 }
 

@@ -15,7 +15,7 @@ use crate::config::{Component, Config, Mode};
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
 use crate::{dns, endpointslice, statefulset, telemetry};
 
-/// Everything that listens or runs, until [`Process::wait_and_drain`].
+/// Everything that listens or runs, until [`Running::announce_and_serve`].
 pub struct Process {
     /// Tasks that end on `stop`.
     tasks: JoinSet<()>,

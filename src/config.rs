@@ -90,13 +90,13 @@ pub struct NodeSection {
     /// Whether `up` simulates a node.
     pub simulate: bool,
     /// From scheduled to running.
-    #[serde(with = "duration")]
+    #[serde(with = "crate::model::duration")]
     pub start_delay: Duration,
     /// From running to ready.
-    #[serde(with = "duration")]
+    #[serde(with = "crate::model::duration")]
     pub ready_delay: Duration,
     /// From deletion to gone.
-    #[serde(with = "duration")]
+    #[serde(with = "crate::model::duration")]
     pub stop_delay: Duration,
 }
 
@@ -406,42 +406,6 @@ fn set<T>(slot: &mut T, value: Option<T>) {
 fn keyword<T: serde::de::DeserializeOwned>(key: &str, word: &str) -> Result<T, ConfigError> {
     serde_json::from_value(serde_json::Value::String(word.to_owned()))
         .map_err(|error| ConfigError::Invalid { key: key.to_owned(), reason: error.to_string() })
-}
-
-/// `200ms`, `5s`, `1m30s`; zero is `0s`. Never negative.
-///
-/// # Errors
-/// What is wrong, and the accepted form.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = if text == "0" { "0s" } else { text };
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|it| Duration::try_from(it).ok())
-        .ok_or_else(|| format!("{text:?} is not a duration; write it like 200ms, 5s or 1m30s"))
-}
-
-/// Durations in the file, written like on the command line.
-pub mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    /// Writes `1m 30s` style text that [`deserialize`] reads back.
-    ///
-    /// # Errors
-    /// None of its own.
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        let signed = jiff::SignedDuration::try_from(*value).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&format!("{signed:#}"))
-    }
-
-    /// Reads a duration.
-    ///
-    /// # Errors
-    /// Text that is no duration.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        super::parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
 }
 
 #[cfg(test)]

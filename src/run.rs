@@ -41,18 +41,14 @@ async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
 
 /// The one line on stdout: `ready dns=… http=…` and what else applies.
 pub fn ready_line(addresses: &Addresses, more: &[(&str, String)]) -> String {
-    let mut line = "ready".to_owned();
+    let mut words = vec!["ready".to_owned()];
     if !addresses.dns.is_empty() {
-        let dns = addresses.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        line.push_str(&format!(" dns={dns}"));
+        let dns: Vec<_> = addresses.dns.iter().map(ToString::to_string).collect();
+        words.push(format!("dns={}", dns.join(",")));
     }
-    if let Some(http) = addresses.http {
-        line.push_str(&format!(" http={http}"));
-    }
-    for (key, value) in more {
-        line.push_str(&format!(" {key}={value}"));
-    }
-    line
+    words.extend(addresses.http.map(|it| format!("http={it}")));
+    words.extend(more.iter().map(|(key, value)| format!("{key}={value}")));
+    words.join(" ")
 }
 
 #[cfg(test)]

@@ -139,24 +139,17 @@ fn describe_wait_and_get_all() {
         }
         let set = kubectl.ok("describe sts web");
         for line in [
-            "Replicas:           1 desired | 1 total",
-            "Pods Status:        1 Running / 0 Waiting / 0 Succeeded / 0 Failed",
+            "Replicas: 1 desired | 1 total",
+            "Pods Status: 1 Running / 0 Waiting / 0 Succeeded / 0 Failed",
             "SuccessfulCreate",
         ] {
-            assert!(set.contains(line), "{line:?} missing in {set}");
+            assert!(squeezed(&set).contains(line), "{line:?} missing in {set}");
         }
         let pod = kubectl.ok("describe pod web-0");
-        for line in [
-            "Controlled By:  StatefulSet/web",
-            "Status:       Running",
-            "Scheduled",
-            "Started container nginx",
-        ] {
-            let found = pod.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(
-                found.contains(&line.split_whitespace().collect::<Vec<_>>().join(" ")),
-                "{line:?} missing in {pod}"
-            );
+        for line in
+            ["Controlled By: StatefulSet/web", "Status: Running", "Scheduled", "Started container nginx"]
+        {
+            assert!(squeezed(&pod).contains(line), "{line:?} missing in {pod}");
         }
         assert!(kubectl.ok("describe svc nginx").contains("Selector:"));
         assert!(kubectl.ok("get endpointslices -o wide").contains("nginx-"));

@@ -7,8 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName};
 
@@ -45,7 +44,7 @@ pub struct DnsConfig {
     pub shuffle: Shuffle,
     /// How long queries are still answered after shutdown began, so that clients find out first. Left out: 5 s for
     /// `run`, nothing for `up`, where nobody balances over several servers.
-    #[serde(serialize_with = "write_duration", deserialize_with = "read_duration")]
+    #[serde(with = "crate::model::duration::option")]
     pub lameduck: Option<Duration>,
     /// Which PTR records an address has when several endpoints carry it.
     pub ptr: PtrMode,
@@ -117,26 +116,6 @@ pub enum PtrMode {
     PreferHostname,
     /// Hostnames only.
     HostnameOnly,
-}
-
-fn write_duration<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => {
-            let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
-            serializer.collect_str(&format_args!("{signed:#}"))
-        }
-        None => serializer.serialize_none(),
-    }
-}
-
-fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let signed: SignedDuration = text
-        .parse()
-        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as 5s: {error}")))?;
-    let duration = Duration::try_from(signed)
-        .map_err(|_| serde::de::Error::custom(format!("duration {text:?} is negative")))?;
-    Ok(Some(duration))
 }
 
 /// A value of the section that cannot be used. The message names the key.

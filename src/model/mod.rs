@@ -1,5 +1,7 @@
 //! Plain values that every part shares. Imports nothing of ours.
 
+pub mod duration;
+
 use std::fmt;
 
 /// Namespace and name of an object; the namespace is empty for cluster-scoped kinds.

@@ -61,7 +61,7 @@ pub struct Recorder {
     dropped: Arc<AtomicU64>,
 }
 
-/// The other end: give it to [`write`].
+/// The other end: give it to [`write()`].
 pub struct Backlog(mpsc::Receiver<Happened>);
 
 /// A recorder and its backlog.

@@ -72,7 +72,7 @@ pub enum UpdateStrategy {
     /// All outdated pods go at once, then creation starts again (KEP-3541, alpha).
     Recreate,
     /// Pods are replaced from the highest ordinal down. `None`: the `rollingUpdate` block is absent, which is
-    /// not the same as a block at its defaults (see [`super::scale`]).
+    /// not the same as a block at its defaults (see `scale`).
     RollingUpdate(Option<RollingUpdate>),
 }
 

@@ -122,13 +122,12 @@ async fn wait_for_demo(running: &Running, dns: SocketAddr) {
 /// Three commands that work when pasted.
 fn what_to_try(kubeconfig: &str, running: &Running) -> String {
     let kubectl = format!("kubectl --kubeconfig {}", quote(kubeconfig));
-    let mut text = format!("\nTry in another terminal:\n  {kubectl} get pods -o wide\n");
-    if let Some(dns) = running.addresses.dns.first() {
-        let (ip, port) = (dns.ip(), dns.port());
-        text.push_str(&format!("  dig @{ip} -p {port} {DEMO_NAME} +short\n"));
-    }
-    text.push_str(&format!("  {kubectl} scale sts web --replicas=5\n"));
-    text
+    let dig = running.addresses.dns.first().map_or_else(String::new, |dns| {
+        format!("  dig @{} -p {} {DEMO_NAME} +short\n", dns.ip(), dns.port())
+    });
+    format!(
+        "\nTry in another terminal:\n  {kubectl} get pods -o wide\n{dig}  {kubectl} scale sts web --replicas=5\n"
+    )
 }
 
 /// Quotes a word for a POSIX shell when it needs it.

@@ -400,7 +400,8 @@ pub fn resolves(socket: &std::net::UdpSocket, name: &str) -> bool {
     socket.send(&query).expect("sent");
     let mut reply = [0; 1500];
     let length = socket.recv(&mut reply).expect("an answer");
-    length > 12 && reply[3] & 0x0f == 0 && reply[7] > 0
+    let rcode = reply[3] & 0x0f;
+    length > 12 && rcode == 0 && reply[7] > 0
 }
 
 /// Resident memory of a process in KiB (Linux).

@@ -1,6 +1,6 @@
 //! Protobuf request bodies, which kubectl ≥ 1.32 sends for `create namespace` and its siblings.
 //!
-//! A body becomes the same JSON the JSON path reads. Only the messages in [`messages`] are known; another kind
+//! A body becomes the same JSON the JSON path reads. Only the messages in `messages` are known; another kind
 //! is answered 415, and a field that is not in a known message is an error: nothing is dropped silently.
 //! Go writes the zero values of fields that are not pointers; those are left out again.
 //! Source: apimachinery `pkg/runtime/serializer/protobuf/protobuf.go`, `k8s.io/api/*/generated.proto`.
