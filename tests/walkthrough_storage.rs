@@ -13,8 +13,9 @@ fn images(kubectl: &Kubectl) -> String {
 }
 
 fn wait_images(kubectl: &Kubectl, want: &[&str]) {
-    let want: String =
-        want.iter().enumerate().map(|(ordinal, image)| format!("web-{ordinal}\t{image}\n")).collect();
+    let lines: Vec<_> =
+        want.iter().enumerate().map(|(number, image)| format!("web-{number}\t{image}\n")).collect();
+    let want = lines.concat();
     wait_for("the images", || {
         let got = images(kubectl);
         let ready = kubectl.ok("get sts web -o jsonpath={.status.readyReplicas}");
