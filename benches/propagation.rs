@@ -5,22 +5,17 @@
 //! just before the patch is sent to the first answer that shows it; the name is asked for without pause.
 //! Prints p50, p99 and maximum in milliseconds, and the resident memory of the server.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+mod support;
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use common::Ordinal;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
-
-fn argument(name: &str, default: usize) -> usize {
-    let mut args = std::env::args();
-    args.find(|it| it == name).and_then(|_| args.next()).and_then(|it| it.parse().ok()).unwrap_or(default)
-}
+use support::common::{self, Ordinal};
+use support::{argument, client, create_headless_service};
 
 #[tokio::main]
 async fn main() {
@@ -74,24 +69,10 @@ async fn main() {
     );
 }
 
-async fn client(ordinal: &Ordinal) -> kube::Client {
-    let kubeconfig = kube::config::Kubeconfig::read_from(ordinal.kubeconfig()).expect("our kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("usable");
-    kube::Client::try_from(config).expect("a client")
-}
-
 async fn setup(client: &kube::Client, pods: usize) {
     let node: Node = serde_json::from_value(json!({"metadata": {"name": "bench"}})).expect("a node");
     Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await.expect("created");
-    let service: Service = serde_json::from_value(json!({
-        "metadata": {"name": "nginx"},
-        "spec": {"clusterIP": "None", "selector": {"app": "nginx"}, "ports": [{"name": "web", "port": 80}]},
-    }))
-    .expect("a service");
-    Api::<Service>::default_namespaced(client.clone())
-        .create(&PostParams::default(), &service)
-        .await
-        .expect("created");
+    create_headless_service(client).await;
     let api: Api<Pod> = Api::default_namespaced(client.clone());
     for ordinal in 0..pods {
         let pod: Pod = serde_json::from_value(json!({

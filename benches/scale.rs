@@ -4,40 +4,25 @@
 //! scales a Parallel set from 0 and waits until the set reports every replica ready and every pod's own name has an answer.
 //! Prints the times, the resident memory and the CPU time of the server.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+mod support;
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use common::{Ordinal, wait_until};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
-
-fn argument(name: &str, default: usize) -> usize {
-    let mut args = std::env::args();
-    args.find(|it| it == name).and_then(|_| args.next()).and_then(|it| it.parse().ok()).unwrap_or(default)
-}
+use support::common::{self, Ordinal, wait_until};
+use support::{argument, client, create_headless_service};
 
 #[tokio::main]
 async fn main() {
     let replicas = argument("--replicas", 1000);
     let ordinal = Ordinal::up_fast(&["--log-level=warn", "--max-udp-payload=1232"]);
     let idle = common::resident_kib(ordinal.pid());
-    let kubeconfig = kube::config::Kubeconfig::read_from(ordinal.kubeconfig()).expect("our kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("usable");
-    let client = kube::Client::try_from(config).expect("a client");
-    let service = serde_json::from_value(json!({
-        "metadata": {"name": "nginx"},
-        "spec": {"clusterIP": "None", "selector": {"app": "nginx"}, "ports": [{"name": "web", "port": 80}]},
-    }))
-    .expect("a service");
-    Api::<k8s_openapi::api::core::v1::Service>::default_namespaced(client.clone())
-        .create(&PostParams::default(), &service)
-        .await
-        .expect("created");
+    let client = client(&ordinal).await;
+    create_headless_service(&client).await;
     let set: StatefulSet = serde_json::from_value(json!({
         "metadata": {"name": "web"},
         "spec": {
