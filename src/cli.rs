@@ -115,9 +115,6 @@ pub struct UpArgs {
     /// See [`CommonArgs`].
     #[command(flatten)]
     pub common: CommonArgs,
-    /// See [`ServeArgs`].
-    #[command(flatten)]
-    pub serve: ServeArgs,
     /// Address of the embedded API server (loopback only).
     #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_API_LISTEN")]
     pub api_listen: Option<SocketAddr>,
@@ -142,6 +139,10 @@ pub struct UpArgs {
     /// Time a simulated pod takes to stop.
     #[arg(long, value_name = "DURATION", env = "ORDINAL_STOP_DELAY", value_parser = crate::model::duration::parse)]
     pub stop_delay: Option<Duration>,
+    // Last: clap puts what follows a flattened heading below it.
+    /// See [`ServeArgs`].
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 /// `ordinal run`.
@@ -150,15 +151,15 @@ pub struct RunArgs {
     /// See [`CommonArgs`].
     #[command(flatten)]
     pub common: CommonArgs,
-    /// See [`ServeArgs`].
-    #[command(flatten)]
-    pub serve: ServeArgs,
     /// kubeconfig of the cluster; without it KUBECONFIG, ~/.kube/config or the in-cluster account.
     #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig.
     #[arg(long, value_name = "NAME", env = "ORDINAL_CONTEXT")]
     pub context: Option<String>,
+    /// See [`ServeArgs`].
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 /// `ordinal lookup`.

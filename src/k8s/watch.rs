@@ -19,7 +19,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::model::ObjectKey;
 use crate::runtime::barrier::{View, Write};
@@ -257,7 +257,7 @@ pub async fn reflect<K, T>(
             Some(Ok(Event::InitApply(object))) => listing.extend(narrow(object)),
             Some(Ok(Event::InitDone)) => {
                 let changes = store.replace(std::mem::take(&mut listing));
-                info!(resource = %kind, objects = store.len(), changed = changes.len(), "synced");
+                debug!(resource = %kind, objects = store.len(), changed = changes.len(), "synced");
                 changes.into_iter().for_each(&on_change);
             }
             Some(Ok(Event::Apply(object))) => {
