@@ -21,7 +21,12 @@ use crate::runtime::Readiness;
 
 /// Sends logs to stderr as the configuration says. Call once.
 pub fn init_logs(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The client logs each failed request once more than our own line about it, and without its cause.
+    let level = match config.level.as_str() {
+        "info" | "warn" | "error" => format!("{},kube_client=off", config.level),
+        filter => filter.to_owned(),
+    };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match config.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),

@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::model::ObjectKey;
 use crate::runtime::barrier::{View, Write};
+use crate::runtime::error::chain;
 
 /// What a cached value must tell about the object it was narrowed from.
 pub trait Cached: Send + Sync + 'static {
@@ -249,7 +250,7 @@ pub async fn reflect<K, T>(
         };
         match event {
             None => return,
-            Some(Err(error)) => warn!(resource = %kind, %error, "watch failed, retrying"),
+            Some(Err(error)) => warn!(resource = %kind, error = %chain(&error), "watch failed, retrying"),
             Some(Ok(Event::Init)) => {
                 listing.clear();
                 store.begin_list();

@@ -91,7 +91,7 @@ fn finish<E: std::error::Error>(
         Ok(Ok(Next::After(delay))) => ("success", false, Some(delay)),
         Ok(Ok(Next::OwnWrites)) => ("waiting", false, Some(OWN_WRITES_RECHECK)),
         Ok(Err(error)) => {
-            warn!(error = %chain(&error), "reconcile failed, retrying");
+            warn!(error = %super::error::chain(&error), "reconcile failed, retrying");
             ("error", true, None)
         }
         Err(panic) => {
@@ -112,21 +112,6 @@ fn finish<E: std::error::Error>(
     queue.wake();
     debug!(result, "reconciled");
     result
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod barrier;
 pub mod controller;
+pub mod error;
 pub mod metrics;
 pub mod queue;
 pub mod ready;
