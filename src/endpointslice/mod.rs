@@ -48,20 +48,7 @@ impl Default for Options {
 
 /// Runs the controller until `shutdown`. `ready` is set once all caches are complete.
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
-    let stores = Stores {
-        services: Store::indexed_by(|it: &ServiceView| {
-            let anchor = it.selector.iter().next();
-            anchor.map(|(key, value)| label_bucket(&it.key.namespace, key, value)).into_iter().collect()
-        }),
-        pods: Store::indexed_by(|it: &PodView| {
-            let labels = it.labels.iter().map(|(key, value)| label_bucket(&it.key.namespace, key, value));
-            labels.chain([node_bucket(&it.node_name)]).collect()
-        }),
-        nodes: Store::default(),
-        slices: Store::indexed_by(|it: &SliceView| {
-            vec![service_bucket(&ObjectKey::new(it.key.namespace.clone(), it.service.clone()))]
-        }),
-    };
+    let stores = Stores::default();
     let queue = Workqueue::default();
     let mut tasks = JoinSet::new();
     tasks.spawn(reflect(

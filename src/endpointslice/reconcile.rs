@@ -1,7 +1,8 @@
 //! Shell: one Service, its slices written.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,6 +11,7 @@ use k8s_openapi::api::discovery::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, Client};
 use tracing::debug;
 
@@ -17,7 +19,7 @@ use super::desired::{desired, labels};
 use super::model::{Endpoint, NodeView, PodView, ServiceView, SliceView, TRIGGER_TIME};
 use super::plan::{Content, Write, owner, plan};
 use super::trigger::Tracker;
-use super::{label_bucket, service_bucket};
+use super::{label_bucket, node_bucket, service_bucket};
 use crate::k8s::watch::{Store, parse_version};
 use crate::model::ObjectKey;
 use crate::runtime::barrier::{self, View};
@@ -27,6 +29,8 @@ use crate::runtime::{Barrier, Next, Reconcile};
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of the generated part of a name.
 const NAME_SUFFIX: usize = 5;
+/// Pause before a Service is planned anew because a write met a newer state than our caches show.
+const STALE_RETRY: Duration = Duration::from_millis(5);
 
 /// A slice write that failed. The Service is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,25 @@ pub struct Stores {
     pub slices: Store<SliceView>,
 }
 
+impl Default for Stores {
+    fn default() -> Self {
+        Self {
+            services: Store::indexed_by(|it: &ServiceView| {
+                let anchor = it.selector.iter().next();
+                anchor.map(|(key, value)| label_bucket(&it.key.namespace, key, value)).into_iter().collect()
+            }),
+            pods: Store::indexed_by(|it: &PodView| {
+                let labels = it.labels.iter().map(|(key, value)| label_bucket(&it.key.namespace, key, value));
+                labels.chain([node_bucket(&it.node_name)]).collect()
+            }),
+            nodes: Store::default(),
+            slices: Store::indexed_by(|it: &SliceView| {
+                vec![service_bucket(&ObjectKey::new(it.key.namespace.clone(), it.service.clone()))]
+            }),
+        }
+    }
+}
+
 /// Everything a Service's reconcile may touch.
 pub struct SliceController {
     client: Client,
@@ -58,18 +81,36 @@ pub struct SliceController {
     max: usize,
     barrier: Barrier,
     view: Arc<dyn View>,
-    trackers: Mutex<HashMap<ObjectKey, Tracker>>,
+    memory: Mutex<HashMap<ObjectKey, Memory>>,
+}
+
+/// What is remembered of a Service between reconciles.
+#[derive(Default)]
+struct Memory {
+    tracker: Tracker,
+    /// Names of creations whose outcome is unknown. They are used again first, so that no slice is made twice.
+    unsure_names: Vec<String>,
+}
+
+/// How a write ended that did not fail.
+enum Outcome {
+    Done,
+    /// The object is not what our caches show.
+    Stale,
+    /// The namespace is on its way out, nothing can be created.
+    NamespaceTerminates,
 }
 
 impl SliceController {
     /// A controller over these caches; `max` endpoints per slice.
     pub fn new(client: Client, stores: Stores, max: usize) -> Self {
         let view = Arc::new(stores.slices.clone());
-        Self { client, stores, max, barrier: Barrier::default(), view, trackers: Mutex::default() }
+        Self { client, stores, max, barrier: Barrier::default(), view, memory: Mutex::default() }
     }
 
-    fn trackers(&self) -> MutexGuard<'_, HashMap<ObjectKey, Tracker>> {
-        self.trackers.lock().expect("no code panics while it holds the map")
+    fn with_memory<R>(&self, service: &ObjectKey, f: impl FnOnce(&mut Memory) -> R) -> R {
+        let mut memory = self.memory.lock().expect("no code panics while it holds the map");
+        f(memory.entry(service.clone()).or_default())
     }
 
     /// The pods the selector matches, by the pair that the fewest pods carry.
@@ -90,17 +131,34 @@ impl SliceController {
         write: Write,
         trigger: Option<Timestamp>,
         versions: &mut HashMap<String, String>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Outcome, WriteError> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &service.key.namespace);
         let params = PostParams::default();
         let (what, outcome) = match write {
             Write::Create(content) => {
+                let unsure = self.with_memory(&service.key, |it| it.unsure_names.pop());
+                let retried = unsure.is_some();
+                let name = unsure.unwrap_or_else(|| new_name(&service.key.name));
                 let meta = ObjectMeta {
-                    name: Some(new_name(&service.key.name)),
+                    name: Some(name.clone()),
                     namespace: Some(service.key.namespace.clone()),
                     ..ObjectMeta::default()
                 };
-                ("creation", api.create(&params, &object(service, content, meta, trigger)).await.map(Some))
+                let created = api.create(&params, &object(service, content, meta, trigger)).await;
+                match &created {
+                    Err(kube::Error::Api(status)) if namespace_terminates(status) => {
+                        return Ok(Outcome::NamespaceTerminates);
+                    }
+                    Err(kube::Error::Api(status)) if retried && status.code == 409 => {
+                        self.await_first_try(&api, service, name).await;
+                    }
+                    // A refusal is certain; a timeout, a broken connection or a server error is not.
+                    Err(error) if !matches!(error, kube::Error::Api(status) if status.code < 500) => {
+                        self.with_memory(&service.key, |it| it.unsure_names.push(name));
+                    }
+                    _ => {}
+                }
+                ("creation", created.map(Some))
             }
             Write::Update(old, content) => {
                 let version = versions.get(&old.uid).unwrap_or(&old.version);
@@ -136,11 +194,30 @@ impl SliceController {
                     barrier::Write::Stored { object, resource_version: parse_version(Some(&version)) };
                 versions.insert(written.metadata.uid.unwrap_or_default(), version);
                 self.barrier.record(&service.key, Arc::clone(&self.view), stored);
-                Ok(())
+                Ok(Outcome::Done)
             }
-            Ok(None) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 && what == "deletion" => Ok(()),
+            Ok(None) => Ok(Outcome::Done),
+            Err(kube::Error::Api(status)) if status.code == 404 && what == "deletion" => Ok(Outcome::Done),
+            Err(kube::Error::Api(status))
+                if status.code == 409 || (status.code == 404 && what == "update") =>
+            {
+                Ok(Outcome::Stale)
+            }
             Err(source) => Err(WriteError { what, service: service.key.clone(), source: Box::new(source) }),
+        }
+    }
+
+    /// A creation whose outcome was unknown did arrive: nothing is planned until our caches show it.
+    async fn await_first_try(&self, api: &Api<EndpointSlice>, service: &ServiceView, name: String) {
+        match api.get_opt(&name).await {
+            Ok(Some(slice)) => {
+                let resource_version = parse_version(slice.metadata.resource_version.as_deref());
+                let object = ObjectKey::new(service.key.namespace.clone(), name);
+                let stored = barrier::Write::Stored { object, resource_version };
+                self.barrier.record(&service.key, Arc::clone(&self.view), stored);
+            }
+            Ok(None) => {}
+            Err(_) => self.with_memory(&service.key, |it| it.unsure_names.push(name)),
         }
     }
 }
@@ -153,7 +230,7 @@ impl Reconcile for SliceController {
         // them (upstream, #91072).
         let Some(service) = self.stores.services.get(key).filter(|it| it.managed()) else {
             self.barrier.forget(key);
-            self.trackers().remove(key);
+            self.memory.lock().expect("no code panics while it holds the map").remove(key);
             return Ok(Next::Event);
         };
         if self.barrier.waits_for(key).is_some() {
@@ -163,27 +240,26 @@ impl Reconcile for SliceController {
         let slices = self.stores.slices.by_index(&service_bucket(key));
         let node = |name: &str| self.stores.nodes.get(&ObjectKey::new("", name));
         let writes = plan(&service, &slices, &desired(&service, &pods, node), self.max);
-        let trigger = self.trackers().entry(key.clone()).or_default().observe(&service, &pods);
+        let trigger = self.with_memory(key, |it| {
+            it.unsure_names.retain(|name| slices.iter().all(|slice| slice.key.name != *name));
+            it.tracker.observe(&service, &pods)
+        });
         debug!(pods = pods.len(), slices = slices.len(), writes = writes.len(), "planned");
-        let wrote = !writes.is_empty();
         let mut versions = HashMap::new();
         for write in writes {
-            let creates = matches!(write, Write::Create(_));
-            match self.write(&service, write, trigger, &mut versions).await {
-                Err(error) if creates && namespace_terminates(&error.source) => return Ok(Next::Event),
-                other => other?,
+            match self.write(&service, write, trigger, &mut versions).await? {
+                Outcome::Done => {}
+                Outcome::Stale => return Ok(Next::After(STALE_RETRY)),
+                Outcome::NamespaceTerminates => return Ok(Next::Event),
             }
         }
-        if let Some(tracker) = self.trackers().get_mut(key) {
-            tracker.written();
-        }
-        Ok(if wrote { Next::OwnWrites } else { Next::Event })
+        self.with_memory(key, |it| it.tracker.written());
+        Ok(if self.barrier.waits_for(key).is_some() { Next::OwnWrites } else { Next::Event })
     }
 }
 
 /// Whether a creation was refused because the namespace is on its way out.
-fn namespace_terminates(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
+fn namespace_terminates(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|it| &it.causes);
     status.code == 403 && causes.into_iter().any(|it| it.reason == "NamespaceTerminating")
 }
@@ -238,7 +314,7 @@ fn endpoint(it: Endpoint) -> ApiEndpoint {
     }
 }
 
-/// `<service>-<5 random characters>`, chosen here so that a retry cannot create a second slice unnoticed.
+/// `<service>-<5 random characters>`, chosen here so that a creation of unknown outcome can be tried again as itself.
 fn new_name(service: &str) -> String {
     let random = uuid::Uuid::new_v4();
     let letters = random.as_bytes().iter().take(NAME_SUFFIX);
@@ -273,3 +349,7 @@ mod tests {
         assert_eq!(new_name("web").len(), 9);
     }
 }
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod answered;
