@@ -4,7 +4,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Ordinal, fixture, has_dig, kubectls, rows, wait_until};
+use common::{Ordinal, fixture, has_dig, kubectls, wait_until};
 
 #[test]
 fn a_directory_of_manifests_is_applied_before_the_ready_line() {
@@ -12,11 +12,8 @@ fn a_directory_of_manifests_is_applied_before_the_ready_line() {
     let directory = fixture("walkthrough");
     let ordinal = Ordinal::up_fast(&["-f", directory.to_str().expect("UTF-8")]);
     let kubectl = ordinal.kubectl(&binary);
-    assert_eq!(
-        rows(&kubectl.ok("get svc,sts -n demo -o name --no-headers=false")).len(),
-        1,
-        "two lines, both objects"
-    );
+    let names = kubectl.ok("get svc,sts -n demo -o name");
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["service/nginx-demo", "statefulset.apps/web-demo"]);
     assert_eq!(kubectl.ok("get sts web-demo -n demo -o jsonpath={.spec.replicas}"), "2");
 }
 
