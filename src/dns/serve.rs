@@ -5,9 +5,7 @@
 //! Ports are bound at once; until the index is synced the replies say so. A reply is composed synchronously from the view
 //! of that moment: no cache, no lock, nothing to wait for. On shutdown queries are answered for `lameduck` longer, then
 //! requests that have already arrived on TCP connections are answered, then the sockets close.
-//! hickory's own server is not used for the sockets: it answers responses whose body is malformed, allocates by the
-//! question count of the header before reading, sets TC when additional data is cut, and cuts TCP connections on
-//! shutdown.
+//! hickory's own server is not used for the sockets; docs/ARCHITECTURE.md says why. It is the peer of `dns::tests::peer`.
 //! Sources: RFC 7766 (TCP), RFC 1035 §4.2.
 
 use std::hash::BuildHasher;

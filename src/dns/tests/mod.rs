@@ -2,6 +2,7 @@
 
 mod messages;
 mod names;
+mod peer;
 mod reverse;
 mod sockets;
 mod srv;
