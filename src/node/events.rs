@@ -2,7 +2,13 @@
 //!
 //! `pods` ──[`Recorder::record`], never waits──▶ bounded queue ──one at a time, in order──▶ API server
 //!
+//! Names end in the time in hexadecimal nanoseconds, so that a list, which is sorted by name, shows the events of an
+//! object in the order in which they happened.
+//!
 //! Source of the words: kubelet `pkg/kubelet/events`, `pkg/kubelet/images/image_manager.go`, kube-scheduler.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
@@ -65,8 +71,8 @@ impl Note {
     }
 }
 
-/// The Event object of a note. `id` makes its name unique.
-pub fn event(pod: &Pod, note: Note, node: &str, now: Timestamp, id: u128) -> Event {
+/// The Event object of a note. `id`, in nanoseconds, makes its name unique and sorts it.
+pub fn event(pod: &Pod, note: Note, node: &str, now: Timestamp, id: u64) -> Event {
     let (namespace, name) = names(pod);
     let (component, host) = match note.source {
         Source::Scheduler => ("default-scheduler", None),
@@ -110,23 +116,33 @@ fn names(pod: &Pod) -> (&str, &str) {
 pub struct Recorder {
     node: String,
     queue: mpsc::Sender<Event>,
+    /// The latest id given.
+    latest: Arc<AtomicU64>,
 }
 
 impl Recorder {
     /// A recorder for the node named `node`, and the queue [`post`] empties.
     pub fn new(node: &str) -> (Self, mpsc::Receiver<Event>) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { node: node.to_owned(), queue }, events)
+        (Self { node: node.to_owned(), queue, latest: Arc::default() }, events)
     }
 
     /// Queues a note about `pod`; drops it when the queue is full.
     pub fn record(&self, pod: &Pod, note: Note) {
         let now = Timestamp::now();
-        let id = uuid::Uuid::new_v4().as_u128() >> 64;
+        let nanos = u64::try_from(now.as_nanosecond()).unwrap_or(0);
+        let id = next_id(&self.latest, nanos);
         if self.queue.try_send(event(pod, note, &self.node, now, id)).is_err() {
             warn!(pod = ?pod.metadata.name, "event queue is full, event dropped");
         }
     }
+}
+
+/// The time, or one more than the latest id: no two notes share an id, and a later one has a greater id.
+fn next_id(latest: &AtomicU64, nanos: u64) -> u64 {
+    let step = |latest: u64| nanos.max(latest.saturating_add(1));
+    let before = latest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| Some(step(it)));
+    step(before.unwrap_or_else(|it| it))
 }
 
 /// Posts queued events in order until `shutdown`. An event that is refused is dropped.
@@ -163,5 +179,12 @@ mod tests {
         assert_eq!(event.metadata.name.as_deref(), Some("web-demo-0.0000000000000007"));
         assert_eq!(event.involved_object.field_path.as_deref(), Some("spec.containers{nginx}"));
         assert_eq!(event.source.and_then(|it| it.host).as_deref(), Some("sim-0"));
+    }
+    #[test]
+    fn names_sort_as_the_notes_happened() {
+        let latest = AtomicU64::default();
+        // Two of one moment, and one from a clock that was set back.
+        let ids = [100, 100, 99, 200].map(|it| next_id(&latest, it));
+        assert_eq!(ids, [100, 101, 102, 200]);
     }
 }
