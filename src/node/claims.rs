@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::machine::{exists, is_code};
 use super::objects::{KnownClaim, KnownClass, KnownPod, KnownVolume, claim_bucket};
+use super::schedule;
 use super::volumes::{self, CLAIM_PROTECTION, Request, VOLUME_PROTECTION};
 use crate::k8s::watch::{Cached as _, Store};
 use crate::model::ObjectKey;
@@ -134,7 +135,7 @@ impl Claims {
         let phase = Patch::Merge(json!({"status": {"phase": "Bound"}}));
         api.patch_status(&name, &PatchParams::default(), &phase).await?;
         let claims = self.claim_api(key);
-        let patch = Patch::Merge(volumes::bind_patch(claim, &name, &request));
+        let patch = Patch::Strategic(volumes::bind_patch(claim, &name, &request));
         claims.patch(&key.name, &PatchParams::default(), &patch).await?;
         let spec = volume.spec.as_ref();
         let status = volumes::bound_status(
@@ -150,7 +151,9 @@ impl Claims {
         let Some(known) = self.cache.get(key) else { return Ok(Next::Event) };
         let meta = &known.object.metadata;
         if meta.deletion_timestamp.is_some() {
-            let used = !self.pods.by_index(&claim_bucket(&key.namespace, &key.name)).is_empty();
+            // A pod without a node never starts on a claim that is going.
+            let pods = self.pods.by_index(&claim_bucket(&key.namespace, &key.name));
+            let used = pods.iter().any(|it| schedule::is_bound(&it.object));
             let held = meta.finalizers.clone().unwrap_or_default();
             if used || !held.iter().any(|it| it == CLAIM_PROTECTION) {
                 return Ok(Next::Event);

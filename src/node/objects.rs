@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Resource;
 
-use super::schedule::claim_names;
+use super::schedule::{claim_names, is_bound};
 use crate::k8s::watch::{Cached, parse_version};
 use crate::model::ObjectKey;
 
@@ -70,8 +70,7 @@ pub fn claim_bucket(namespace: &str, claim: &str) -> String {
 
 /// Buckets of a pod: [`UNSCHEDULED`], and one per claim it mounts.
 pub fn pod_buckets(pod: &KnownPod) -> Vec<String> {
-    let spec = pod.object.spec.as_ref();
-    let unscheduled = spec.is_none_or(|it| it.node_name.is_none());
+    let unscheduled = !is_bound(&pod.object);
     let mut buckets: Vec<String> =
         claim_names(&pod.object).map(|it| claim_bucket(&pod.key.namespace, it)).collect();
     buckets.extend(unscheduled.then(|| UNSCHEDULED.to_owned()));

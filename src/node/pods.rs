@@ -151,6 +151,7 @@ impl Pods {
         };
         let claim = |name: &str| match self.claims.get(&ObjectKey::new(&key.namespace, name)) {
             None => ClaimState::Missing,
+            Some(claim) if claim.object.metadata.deletion_timestamp.is_some() => ClaimState::Terminating,
             Some(claim) if volumes::is_bound(&claim.object) => ClaimState::Bound,
             Some(_) => ClaimState::Unbound,
         };

@@ -11,10 +11,17 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 pub enum ClaimState {
     /// No such claim.
     Missing,
+    /// Being deleted.
+    Terminating,
     /// Not bound to a volume.
     Unbound,
     /// Bound.
     Bound,
+}
+
+/// Whether a node was found for the pod.
+pub fn is_bound(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|it| it.node_name.as_deref()).is_some_and(|it| !it.is_empty())
 }
 
 /// Names of the claims a pod mounts, in the order of its volumes.
@@ -28,6 +35,9 @@ pub fn fits(node: &Node, free: usize, pod: &Pod, claim: impl Fn(&str) -> ClaimSt
     for name in claim_names(pod) {
         match claim(name) {
             ClaimState::Missing => return none(&format!("persistentvolumeclaim {name:?} not found")),
+            ClaimState::Terminating => {
+                return none(&format!("persistentvolumeclaim {name:?} is being deleted"));
+            }
             ClaimState::Unbound => return none("pod has unbound immediate PersistentVolumeClaims"),
             ClaimState::Bound => {}
         }
@@ -86,7 +96,7 @@ mod tests {
         let tainted = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
         let claims =
             |name: &str| json!({"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": name}}]});
-        let cases: [(&str, &Value, Value, Result<(), &str>); 8] = [
+        let cases: [(&str, &Value, Value, Result<(), &str>); 9] = [
             ("plain", &plain, json!({}), Ok(())),
             ("cordoned", &cordoned, json!({}), Err("1 node(s) were unschedulable")),
             ("selector", &plain, json!({"nodeSelector": {"zone": "a"}}), Ok(())),
@@ -99,13 +109,18 @@ mod tests {
             ("taint", &tainted, json!({}), Err("1 node(s) had untolerated taint {k: v}")),
             ("tolerated", &tainted, json!({"tolerations": [{"operator": "Exists"}]}), Ok(())),
             ("claim", &plain, claims("bound"), Ok(())),
+            ("going", &plain, claims("going"), Err("persistentvolumeclaim \"going\" is being deleted")),
             ("no claim", &plain, claims("x"), Err("persistentvolumeclaim \"x\" not found")),
         ];
         for (name, node, mut spec, want) in cases {
             spec["containers"] = json!([]);
             let node: Node = serde_json::from_value(node.clone()).expect("a node");
             let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a pod");
-            let state = |it: &str| if it == "bound" { ClaimState::Bound } else { ClaimState::Missing };
+            let state = |it: &str| match it {
+                "bound" => ClaimState::Bound,
+                "going" => ClaimState::Terminating,
+                _ => ClaimState::Missing,
+            };
             let want = want.map_err(|it| format!("0/1 nodes are available: {it}."));
             assert_eq!(fits(&node, 1, &pod, state), want, "{name}");
         }

@@ -94,7 +94,11 @@ pub fn provision(claim: &PersistentVolumeClaim, request: &Request, reclaim: &str
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}},
+        "metadata": {
+            "name": name,
+            "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
+            "finalizers": [VOLUME_PROTECTION],
+        },
         "spec": {
             "capacity": {"storage": requested(claim).map_or("1Gi", |it| it.0.as_str())},
             "accessModes": request.modes,
@@ -118,14 +122,14 @@ pub fn claim_ref(claim: &PersistentVolumeClaim) -> Value {
     })
 }
 
-/// The merge patch that names the volume in the claim.
+/// The strategic merge patch that names the volume in the claim, and protects the claim while a pod uses it.
 pub fn bind_patch(claim: &PersistentVolumeClaim, volume: &str, request: &Request) -> Value {
     let mut annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
     if claim.spec.as_ref().is_none_or(|it| it.volume_name.is_none()) {
         annotations["pv.kubernetes.io/bound-by-controller"] = "yes".into();
     }
     json!({
-        "metadata": {"uid": claim.metadata.uid, "annotations": annotations},
+        "metadata": {"uid": claim.metadata.uid, "annotations": annotations, "finalizers": [CLAIM_PROTECTION]},
         "spec": {"volumeName": volume, "storageClassName": request.class},
     })
 }
