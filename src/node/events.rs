@@ -5,10 +5,14 @@
 //! Names end in the time in hexadecimal nanoseconds, so that a list, which is sorted by name, shows the events of an
 //! object in the order in which they happened.
 //!
+//! Each is posted a moment after it happened, so that whoever watches reads the controller's `SuccessfulCreate` before
+//! the `Scheduled` that follows from it.
+//!
 //! Source of the words: kubelet `pkg/kubelet/events`, `pkg/kubelet/images/image_manager.go`, kube-scheduler.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
@@ -16,11 +20,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 /// Events waiting to be posted: five for each of 3 000 pods created at once. Beyond it new ones are dropped.
 const QUEUE: usize = 16_384;
+
+/// How long a controller has to post the event that explains ours. A real kubelet needs longer for its first one.
+const HEAD_START: Duration = Duration::from_millis(25);
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,18 +119,24 @@ fn names(pod: &Pod) -> (&str, &str) {
     (meta.namespace.as_deref().unwrap_or("default"), meta.name.as_deref().unwrap_or_default())
 }
 
+/// An event and when to post it.
+pub struct Queued {
+    event: Event,
+    due: Instant,
+}
+
 /// Takes notes without ever waiting.
 #[derive(Clone)]
 pub struct Recorder {
     node: String,
-    queue: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Queued>,
     /// The latest id given.
     latest: Arc<AtomicU64>,
 }
 
 impl Recorder {
     /// A recorder for the node named `node`, and the queue [`post`] empties.
-    pub fn new(node: &str) -> (Self, mpsc::Receiver<Event>) {
+    pub fn new(node: &str) -> (Self, mpsc::Receiver<Queued>) {
         let (queue, events) = mpsc::channel(QUEUE);
         (Self { node: node.to_owned(), queue, latest: Arc::default() }, events)
     }
@@ -132,7 +146,8 @@ impl Recorder {
         let now = Timestamp::now();
         let nanos = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let id = next_id(&self.latest, nanos);
-        if self.queue.try_send(event(pod, note, &self.node, now, id)).is_err() {
+        let event = event(pod, note, &self.node, now, id);
+        if self.queue.try_send(Queued { event, due: Instant::now() + HEAD_START }).is_err() {
             warn!(pod = ?pod.metadata.name, "event queue is full, event dropped");
         }
     }
@@ -146,13 +161,17 @@ fn next_id(latest: &AtomicU64, nanos: u64) -> u64 {
 }
 
 /// Posts queued events in order until `shutdown`. An event that is refused is dropped.
-pub async fn post(client: Client, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+pub async fn post(client: Client, mut events: mpsc::Receiver<Queued>, shutdown: CancellationToken) {
     loop {
-        let event = tokio::select! {
+        let queued = tokio::select! {
             () = shutdown.cancelled() => return,
-            event = events.recv() => event,
+            queued = events.recv() => queued,
         };
-        let Some(event) = event else { return };
+        let Some(Queued { event, due }) = queued else { return };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep_until(due) => {}
+        }
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
