@@ -163,7 +163,7 @@ fn main_statuses(pod: &Pod, goal: &Goal, scene: &Scene) -> Vec<Value> {
                 Goal::Failed(_) => (ended(1, "Error", &started, now), last_state(old), restarts, false),
                 Goal::Stopping => {
                     let state = old.map_or_else(|| waiting("ContainerCreating"), |it| json!(it.state));
-                    (state, last_state(old), restarts, old.is_some_and(|it| it.ready))
+                    (state, last_state(old), restarts, false)
                 }
                 Goal::Stopped { killed: true } => {
                     (ended(137, "Error", &started, now), last_state(old), restarts, false)
