@@ -44,9 +44,14 @@ impl Allocations {
         Ipv4Addr::from(u32::from(self.cidr.network()).saturating_add(1))
     }
 
+    /// Whether objects of this kind occupy addresses or ports.
+    pub fn concern(resource: &Resource) -> bool {
+        resource.group.is_empty() && resource.plural == "services"
+    }
+
     /// Records that `new` took the place of `old`.
     pub fn replace(&mut self, resource: &Resource, old: Option<&Value>, new: Option<&Value>) {
-        if !(resource.group.is_empty() && resource.plural == "services") {
+        if !Self::concern(resource) {
             return;
         }
         for (object, step) in [(new, Step::Claim), (old, Step::Release)] {

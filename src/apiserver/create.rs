@@ -45,6 +45,9 @@ pub fn insert(
     if !meta::text(&object, "resourceVersion").is_empty() && meta::text(&object, "resourceVersion") != "0" {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
+    if meta::is_too_deep(&object) {
+        return Err(Status::bad_request("the object nests too deep"));
+    }
     prepare(resource, &mut object);
     let name = settle_name(writer, resource, &mut object)?;
     require_namespace(writer, resource, &object, &name)?;

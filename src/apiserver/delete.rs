@@ -146,7 +146,7 @@ pub fn delete_collection(
     let resource = call.target.resource;
     let (_, objects) = server.store().list(resource, call.target.list_namespace());
     let mut deleted = Vec::new();
-    for object in objects.iter().filter(|it| selection.matches(resource, &it.value)) {
+    for object in objects.iter().filter(|it| selection.matches(resource, it)) {
         let target = target_of(resource, &object.value);
         let mut writer = server.store().write();
         match remove(server, &mut writer, &target, &options) {
@@ -197,7 +197,7 @@ pub fn remove(
             };
             return Ok(Deleted::Gone(object));
         }
-        Some(next) if next == old.value => old,
+        Some(next) if next == *old.value => old,
         Some(next) => match options.commit {
             Commit::Keep => writer.put(resource, next),
             Commit::DryRun => Arc::new(Object::new(old.version, next)),

@@ -8,7 +8,7 @@ use crate::apiserver::resources::Resource;
 use crate::apiserver::selector::{FieldSelector, LabelSelector};
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Key, Object, key_of, stored_as};
+use crate::apiserver::store::{Key, Object, stored_as};
 use crate::apiserver::validate::FieldError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,10 +46,15 @@ impl Selection {
     }
 
     /// Whether a stored object is meant.
-    pub fn matches(&self, resource: &Resource, object: &Value) -> bool {
-        self.name.as_deref().is_none_or(|it| object["metadata"]["name"] == it)
-            && (self.labels.is_empty() || self.labels.matches(object))
-            && (self.fields.is_empty() || self.fields.matches(stored_as(resource), object))
+    pub fn matches(&self, resource: &Resource, object: &Object) -> bool {
+        if self.name.as_deref().is_some_and(|it| object.key.name != it) {
+            return false;
+        }
+        if self.labels.is_empty() && self.fields.is_empty() {
+            return true;
+        }
+        let value = object.value.read();
+        self.labels.matches(&value) && self.fields.matches(stored_as(resource), &value)
     }
 
     /// Whether every object is meant.
@@ -198,8 +203,8 @@ pub fn list(
             (version, Arc::new(objects), None)
         }
     };
-    let start = after.as_ref().map_or(0, |after| objects.partition_point(|it| key_of(&it.value) <= *after));
-    let mut matching = objects[start..].iter().filter(|it| selection.matches(resource, &it.value));
+    let start = after.as_ref().map_or(0, |after| objects.partition_point(|it| it.key <= *after));
+    let mut matching = objects[start..].iter().filter(|it| selection.matches(resource, it));
     let mut meta = ListMeta { version, ..ListMeta::default() };
     if limit == 0 {
         return Ok((matching.cloned().collect(), meta));
@@ -207,7 +212,7 @@ pub fn list(
     let page: Vec<Arc<Object>> = matching.by_ref().take(limit).cloned().collect();
     let Some(last) = page.last() else { return Ok((page, meta)) };
     if matching.next().is_some() {
-        let after = key_of(&last.value);
+        let after = last.key.clone();
         if selection.is_everything() {
             meta.remaining = Some(objects.len() - start - page.len());
         }

@@ -67,6 +67,22 @@ fn strip_nulls_deep(value: &mut Value) {
     }
 }
 
+/// Deepest nesting of a stored object. Below what JSON parsers take (128), so that whoever reads it, alone or
+/// inside a list or a watch event, can.
+const DEPTH: usize = 100;
+
+/// Whether a value nests too deep to be stored.
+pub fn is_too_deep(value: &Value) -> bool {
+    fn exceeds(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Object(map) => left == 0 || map.values().any(|it| exceeds(it, left - 1)),
+            Value::Array(items) => left == 0 || items.iter().any(|it| exceeds(it, left - 1)),
+            _ => false,
+        }
+    }
+    exceeds(value, DEPTH)
+}
+
 /// Whether two objects are equal apart from the times in managedFields.
 pub fn same_but_for_times(left: &Value, right: &Value) -> bool {
     if left == right {
@@ -95,6 +111,13 @@ mod tests {
         let mut object = json!({"metadata": {"creationTimestamp": null, "name": "a"}, "data": {"x": null}});
         strip_nulls(&mut object, Some("data"));
         assert_eq!(object, json!({"metadata": {"name": "a"}, "data": {"x": null}}));
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth: usize| (1..depth).fold(json!({}), |inner, _| json!([inner]));
+        assert!(!is_too_deep(&nested(DEPTH)));
+        assert!(is_too_deep(&nested(DEPTH + 1)));
     }
 
     #[test]

@@ -85,10 +85,10 @@ impl View {
                 let meta = ListMeta { version: object.version, ..ListMeta::default() };
                 write_value(out, &self.table(version, std::iter::once(object), &meta, columns));
             }
-            Media::Partial(version) => write_value(out, &partial(object, version)),
+            Media::Partial(version) => write_value(out, &partial(&object.value.read(), version)),
             Media::Json | Media::Discovery(_) => {
                 let body = if events::is_view(self.resource) {
-                    body_of(&events::from_stored(self.resource, &object.value))
+                    body_of(&events::from_stored(self.resource, &object.value.read()))
                 } else {
                     object.body.clone()
                 };
@@ -107,7 +107,7 @@ impl View {
                 write_value(&mut out, &table);
             }
             Media::Partial(version) => {
-                let items: Vec<Value> = objects.iter().map(|it| partial(it, version)).collect();
+                let items: Vec<Value> = objects.iter().map(|it| partial(&it.value.read(), version)).collect();
                 let list = json!({
                     "kind": "PartialObjectMetadataList",
                     "apiVersion": format!("meta.k8s.io/{version}"),
@@ -126,7 +126,10 @@ impl View {
                         out.push(b',');
                     }
                     if events::is_view(self.resource) {
-                        out.extend_from_slice(&body_of(&events::from_stored(self.resource, &object.value)));
+                        out.extend_from_slice(&body_of(&events::from_stored(
+                            self.resource,
+                            &object.value.read(),
+                        )));
                     } else {
                         out.extend_from_slice(&object.body);
                     }
@@ -181,15 +184,16 @@ impl View {
         };
         let rows: Vec<Value> = objects
             .map(|object| {
-                let mut row = json!({"cells": table::cells(resource, &object.value, self.now)});
-                if let Some(conditions) = table::conditions(resource, &object.value) {
+                let value = object.value.read();
+                let mut row = json!({"cells": table::cells(resource, &value, self.now)});
+                if let Some(conditions) = table::conditions(resource, &value) {
                     row["conditions"] = conditions;
                 }
                 match self.include {
                     IncludeObject::None => {}
-                    IncludeObject::Metadata => row["object"] = partial(object, version),
+                    IncludeObject::Metadata => row["object"] = partial(&value, version),
                     IncludeObject::Object => {
-                        row["object"] = events::from_stored(self.resource, &object.value);
+                        row["object"] = events::from_stored(self.resource, &value);
                     }
                 }
                 row
@@ -205,11 +209,11 @@ impl View {
     }
 }
 
-fn partial(object: &Object, version: &str) -> Value {
+fn partial(object: &Value, version: &str) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
         "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object.value["metadata"],
+        "metadata": object["metadata"],
     })
 }
 

@@ -5,19 +5,26 @@
 //! global sequence of resource versions, and appends to the ring of its kind before anybody can see it, so a
 //! list at version R followed by the ring after R misses nothing and repeats nothing.
 //!
-//! Objects are JSON. Each is serialised once, at its commit; lists and watches splice those bytes.
+//! Objects are JSON. Each is serialised once, at its commit; lists and watches splice those bytes, and only
+//! who needs to look inside parses them.
 
 use crate::apiserver::allocate::Allocations;
 use crate::apiserver::resources::{RESOURCES, Resource};
 use bytes::Bytes;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// Events kept per kind. A watcher further behind is told to relist (410), so this bounds memory, not
 /// correctness; 10 000 covers ten rewrites of a thousand pods.
 pub const RING_EVENTS: usize = 10_000;
+/// JSON kept per ring, in bytes, so that a few large objects that change often do not fill the memory.
+const RING_BYTES: usize = 64 * 1024 * 1024;
+/// Events kept however large they are.
+const RING_FLOOR: usize = 64;
 
 /// Name of an object within its kind; the namespace is empty for cluster-scoped kinds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,17 +47,60 @@ impl Key {
 pub struct Object {
     /// Resource version of the write that made it.
     pub version: u64,
-    /// The whole object, with apiVersion and kind.
-    pub value: Value,
+    /// Its name.
+    pub key: Key,
     /// The object serialised without apiVersion and kind: one line of JSON starting with `{`.
     pub body: Bytes,
+    /// The whole object, with apiVersion and kind.
+    pub value: Document,
 }
 
 impl Object {
     /// Serialises `value`, whose metadata.resourceVersion the caller has set.
     pub fn new(version: u64, value: Value) -> Self {
-        let body = body_of(&value);
-        Self { version, value, body }
+        let (key, body) = (key_of(&value), body_of(&value));
+        let value = Document { resource: None, body: body.clone(), parsed: value.into() };
+        Self { version, key, body, value }
+    }
+
+    /// A stored object, parsed when somebody looks into it.
+    fn stored(resource: &'static Resource, version: u64, key: Key, body: Bytes) -> Self {
+        let value = Document { resource: Some(resource), body: body.clone(), parsed: OnceLock::new() };
+        Self { version, key, body, value }
+    }
+}
+
+/// JSON that is parsed at the first look. Most versions of most objects are only ever copied out as bytes,
+/// and parsed they take five times the room.
+#[derive(Debug)]
+pub struct Document {
+    resource: Option<&'static Resource>,
+    body: Bytes,
+    parsed: OnceLock<Value>,
+}
+
+impl Document {
+    /// The value for one look, without keeping what had to be parsed for it: for readers of many objects.
+    pub fn read(&self) -> Cow<'_, Value> {
+        self.parsed.get().map_or_else(|| Cow::Owned(self.parse()), Cow::Borrowed)
+    }
+
+    fn parse(&self) -> Value {
+        let mut value: Value = serde_json::from_slice(&self.body)
+            .expect("it was serialised here, and nests less than parsers take");
+        if let Some(resource) = self.resource {
+            value["apiVersion"] = resource.api_version().into();
+            value["kind"] = resource.kind.into();
+        }
+        value
+    }
+}
+
+impl Deref for Document {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        self.parsed.get_or_init(|| self.parse())
     }
 }
 
@@ -70,7 +120,8 @@ pub fn body_of(value: &Value) -> Bytes {
         serde_json::to_writer(&mut body, field).expect("a JSON value always serialises");
     }
     body.push(b'}');
-    Bytes::from(body)
+    // Without the spare room of the buffer.
+    Bytes::from(body.into_boxed_slice())
 }
 
 /// What a commit did to an object.
@@ -84,7 +135,7 @@ pub enum Change {
     Deleted,
 }
 
-/// One entry of a ring.
+/// One commit, as readers of the ring get it.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Resource version of the commit.
@@ -95,6 +146,30 @@ pub struct Event {
     pub object: Arc<Object>,
     /// The object before the commit.
     pub previous: Option<Arc<Object>>,
+}
+
+/// One commit in a ring: bytes that successive versions share.
+#[derive(Debug)]
+struct Entry {
+    version: u64,
+    change: Change,
+    key: Key,
+    body: Bytes,
+    previous: Option<(u64, Bytes)>,
+}
+
+impl Entry {
+    fn event(&self, resource: &'static Resource) -> Event {
+        let object = |version, body: &Bytes| {
+            Arc::new(Object::stored(resource, version, self.key.clone(), body.clone()))
+        };
+        Event {
+            version: self.version,
+            change: self.change,
+            object: object(self.version, &self.body),
+            previous: self.previous.as_ref().map(|(version, body)| object(*version, body)),
+        }
+    }
 }
 
 /// An event and its kind.
@@ -135,7 +210,9 @@ impl Journal for NoJournal {
 #[derive(Debug, Default)]
 struct Kind {
     objects: BTreeMap<Key, Arc<Object>>,
-    ring: VecDeque<Event>,
+    ring: VecDeque<Entry>,
+    /// Total length of the bodies in the ring; a body that is also some entry's `previous` counts once.
+    ring_bytes: usize,
     /// Every event of this kind with a version above this one is in the ring.
     floor: u64,
 }
@@ -235,10 +312,9 @@ impl Store {
         }
         let mut objects = kind.objects.clone();
         for event in kind.ring.iter().rev().take_while(|it| it.version > version) {
-            let key = key_of(&event.object.value);
-            match &event.previous {
-                Some(previous) => objects.insert(key, Arc::clone(previous)),
-                None => objects.remove(&key),
+            match event.event(stored_as(resource)).previous {
+                Some(previous) => objects.insert(event.key.clone(), previous),
+                None => objects.remove(&event.key),
             };
         }
         Ok(objects
@@ -261,7 +337,8 @@ impl Store {
             return Err(Expired { oldest: kind.floor });
         }
         let start = kind.ring.partition_point(|it| it.version <= version);
-        let events: Vec<Event> = kind.ring.range(start..).take(limit).cloned().collect();
+        let resource = stored_as(resource);
+        let events: Vec<Event> = kind.ring.range(start..).take(limit).map(|it| it.event(resource)).collect();
         let reached = match events.last() {
             Some(last) if events.len() == limit => last.version,
             _ => state.version.max(version),
@@ -313,7 +390,7 @@ impl Store {
                 return Err(Expired { oldest: kind.floor });
             }
             let start = kind.ring.partition_point(|it| it.version <= version);
-            events.extend(kind.ring.range(start..).map(|event| (resource, event.clone())));
+            events.extend(kind.ring.range(start..).map(|event| (resource, event.event(resource))));
         }
         events.sort_by_key(|(_, event)| event.version);
         Ok((events, state.version))
@@ -325,6 +402,7 @@ impl Store {
         let version = state.version;
         let kind = &mut state.kinds[slot(resource)];
         kind.ring.clear();
+        kind.ring_bytes = 0;
         kind.floor = version;
     }
 }
@@ -379,16 +457,22 @@ impl Writer<'_> {
         let resource = &RESOURCES[slot];
         let version = self.store.version() + 1;
         value["metadata"]["resourceVersion"] = Value::from(version.to_string());
-        let object = Arc::new(Object::new(version, value));
-        self.allocations.replace(
-            resource,
-            previous.as_deref().map(|it| &it.value),
-            (change != Change::Deleted).then_some(&object.value),
-        );
+        if Allocations::concern(resource) {
+            let kept = (change != Change::Deleted).then_some(&value);
+            self.allocations.replace(resource, previous.as_deref().map(|it| &*it.value), kept);
+        }
+        let object = Arc::new(Object::stored(resource, version, key.clone(), body_of(&value)));
         let event = Event { version, change, object: Arc::clone(&object), previous };
         self.store.journal.append(&[Commit { resource, key: &key, event: &event }]);
-        // Values are dropped after the lock is released.
-        let mut dropped = None;
+        let entry = Entry {
+            version,
+            change,
+            key: key.clone(),
+            body: object.body.clone(),
+            previous: event.previous.as_ref().map(|it| (it.version, it.body.clone())),
+        };
+        // What leaves the ring is dropped after the lock is released.
+        let mut dropped = Vec::new();
         {
             let mut state = self.store.state.write().unwrap_or_else(PoisonError::into_inner);
             state.version = version;
@@ -397,10 +481,15 @@ impl Writer<'_> {
                 Change::Deleted => kind.objects.remove(&key),
                 Change::Added | Change::Modified => kind.objects.insert(key, Arc::clone(&object)),
             };
-            kind.ring.push_back(event);
-            if kind.ring.len() > self.store.ring_events {
-                dropped = kind.ring.pop_front();
-                kind.floor = dropped.as_ref().map_or(kind.floor, |it| it.version);
+            kind.ring_bytes += entry.body.len();
+            kind.ring.push_back(entry);
+            while kind.ring.len() > self.store.ring_events
+                || (kind.ring_bytes > RING_BYTES && kind.ring.len() > RING_FLOOR)
+            {
+                let Some(oldest) = kind.ring.pop_front() else { break };
+                kind.floor = oldest.version;
+                kind.ring_bytes -= oldest.body.len();
+                dropped.push(oldest);
             }
         }
         drop(dropped);
@@ -452,6 +541,40 @@ mod tests {
         assert_eq!(store.events_after(resource, 1, 9).unwrap_err(), Expired { oldest: 2 });
         assert_eq!(store.events_after(resource, 2, 9).unwrap().0.len(), 2);
         assert_eq!(store.events_after(resource, 2, 1).unwrap().1, 3, "a full batch stops at its last event");
+    }
+
+    #[test]
+    fn readers_of_the_ring_see_every_version() {
+        let store = store(10);
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        for turn in 0..3 {
+            store.write().put(resource, config_map("a", &turn.to_string()));
+        }
+        let (events, _) = store.events_after(resource, 0, 9).unwrap();
+        let data = |object: &Object| object.value["data"]["k"].as_str().unwrap().to_owned();
+        let seen: Vec<_> =
+            events.iter().map(|it| (data(&it.object), it.previous.as_deref().map(data))).collect();
+        let want = [("0", None), ("1", Some("0")), ("2", Some("1"))];
+        assert_eq!(seen, want.map(|(now, before)| (now.to_owned(), before.map(ToOwned::to_owned))));
+        assert_eq!(events[2].object.value["kind"], "ConfigMap");
+        assert_eq!(events[2].object.value["metadata"]["resourceVersion"], "3");
+        let held = store.get(resource, &Key::new("d", "a")).unwrap();
+        assert_eq!(held.value.read()["data"]["k"], "2");
+        assert!(held.value.parsed.get().is_none(), "a reader of many objects leaves no parsed copy behind");
+    }
+
+    #[test]
+    fn large_objects_shorten_the_ring() {
+        let store = store(RING_EVENTS);
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let large = "x".repeat(1024 * 1024);
+        let turns = RING_FLOOR + 10;
+        for _ in 0..turns {
+            store.write().put(resource, config_map("a", &large));
+        }
+        let oldest = store.events_after(resource, 1, 1).unwrap_err().oldest;
+        assert_eq!(oldest, 10);
+        assert_eq!(store.events_after(resource, oldest, turns).unwrap().0.len(), RING_FLOOR);
     }
 
     #[test]

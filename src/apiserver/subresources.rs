@@ -147,7 +147,7 @@ pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Objec
     }
     meta::carry(&mut pod, &old.value, "resourceVersion");
     crate::apiserver::defaults::apply(resource, &mut pod);
-    if pod == old.value || commit == Commit::DryRun {
+    if pod == *old.value || commit == Commit::DryRun {
         return Ok(Arc::new(Object::new(old.version, pod)));
     }
     Ok(writer.put(resource, pod))

@@ -71,6 +71,9 @@ pub fn store(
     let resource = stored_as(target.resource);
     let name = meta::text(&old.value, "name");
     check_identity(target, &old.value, &mut new)?;
+    if meta::is_too_deep(&new) {
+        return Err(Status::bad_request("the object nests too deep"));
+    }
     restore(resource, &old.value, &mut new, part);
     if resource.kind == "Service" && part == Part::Main {
         allocate::carry_over(&old.value, &mut new);

@@ -125,7 +125,7 @@ impl Watcher {
             Start::Now => (server.store().version(), VecDeque::new()),
             Start::Current => {
                 let (version, objects) = server.store().list(resource, namespace.as_deref());
-                (version, objects.into_iter().filter(|it| selection.matches(resource, &it.value)).collect())
+                (version, objects.into_iter().filter(|it| selection.matches(resource, it)).collect())
             }
         };
         let now = Instant::now();
@@ -217,12 +217,11 @@ impl Watcher {
 
     /// One event as this watcher's selectors see it.
     fn transition(&mut self, out: &mut Vec<u8>, event: &Event) {
-        let in_namespace =
-            self.namespace.as_deref().is_none_or(|it| event.object.value["metadata"]["namespace"] == it);
+        let in_namespace = self.namespace.as_deref().is_none_or(|it| event.object.key.namespace == it);
         if !in_namespace {
             return;
         }
-        let matches = |object: &Object| self.selection.matches(self.view.resource, &object.value);
+        let matches = |object: &Object| self.selection.matches(self.view.resource, object);
         let before = event.previous.as_deref().is_some_and(matches);
         let after = event.change != Change::Deleted && matches(&event.object);
         match (before, after) {
