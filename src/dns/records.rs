@@ -3,8 +3,8 @@
 //! (`Service`, `Slice`s) ──[`service_entry`]──▶ [`ServiceEntry`] ──▶ `dns::index`
 //!
 //! An entry is immutable and compact: labels in one buffer, addresses in two arrays, port lists shared between the
-//! endpoint names that have the same ones. Endpoint names are sorted by label, the addresses of one name by value; equal
-//! (name, address) pairs of several slices are one. Only ready endpoints are in it; not-ready hostnames are kept as
+//! endpoint names that have the same ones. Endpoint names are sorted by label, the addresses of one name by value, and
+//! an order by address leads from an address to its names; equal (name, address) pairs of several slices are one. Only ready endpoints are in it; not-ready hostnames are kept as
 //! `pending` labels, because their absence is answered with a shorter TTL.
 //! Sources: Kubernetes DNS specification 1.1.0 §2.3-2.4; CoreDNS `plugin/kubernetes` (endpoint names, SRV weight).
 
@@ -40,13 +40,17 @@ pub enum EmptyServices {
 pub struct ServiceEntry {
     key: Arc<[u8]>,
     published: Published,
+    /// Names that SRV and PTR records may point to, sorted by label.
     names: Box<[EndpointName]>,
+    /// Names that only resolve, sorted by label; none is in `names`.
+    extra_names: Box<[EndpointName]>,
     labels: Box<[u8]>,
-    /// Addresses by endpoint name. Those of primary names come first, up to `primary_v4`; then those of extra names.
+    /// Addresses in the order of `names`, then of `extra_names`.
     v4: Box<[Ipv4Addr]>,
     v6: Box<[Ipv6Addr]>,
-    primary_v4: u32,
-    primary_v6: u32,
+    /// Positions of the addresses of `names` in `v4`, sorted by (address, position).
+    order_v4: Box<[u32]>,
+    order_v6: Box<[u32]>,
     /// Present only when two primary names share an address: the distinct addresses, sorted.
     distinct: Option<Box<Distinct>>,
     /// Distinct port lists, each sorted by number.
@@ -86,7 +90,6 @@ struct EndpointName {
     v6: Span,
     ports: u16,
     origin: Origin,
-    role: Role,
 }
 
 /// Where a name came from, the best first.
@@ -156,13 +159,6 @@ impl<'a> EndpointRef<'a> {
     pub fn origin(self) -> Origin {
         self.name.origin
     }
-
-    fn has(self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(it) => self.v4().binary_search(&it).is_ok(),
-            IpAddr::V6(it) => self.v6().binary_search(&it).is_ok(),
-        }
-    }
 }
 
 impl ServiceEntry {
@@ -183,29 +179,38 @@ impl ServiceEntry {
 
     /// The endpoint name `label`, extra names included.
     pub fn endpoint(&self, label: &[u8]) -> Option<EndpointRef<'_>> {
-        let at = self.names.binary_search_by(|it| self.labels[it.label.range()].cmp(label)).ok()?;
-        Some(EndpointRef { entry: self, name: &self.names[at] })
+        [&self.names, &self.extra_names].into_iter().find_map(|names| {
+            let at = names.binary_search_by(|it| self.labels[it.label.range()].cmp(label)).ok()?;
+            Some(EndpointRef { entry: self, name: &names[at] })
+        })
     }
 
     /// Endpoint names that SRV and PTR records may point to, sorted by label.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointRef<'_>> {
-        let primary = self.names.iter().filter(|it| it.role == Role::Primary);
-        primary.map(|name| EndpointRef { entry: self, name })
+        self.names.iter().map(|name| EndpointRef { entry: self, name })
     }
 
-    /// Primary endpoint names that have `address`.
+    /// Those of [`ServiceEntry::endpoints`] that have `address`, found by binary search.
     pub fn endpoints_with(&self, address: IpAddr) -> impl Iterator<Item = EndpointRef<'_>> {
-        self.endpoints().filter(move |it| it.has(address))
+        let (positions, span): (_, fn(&EndpointName) -> Span) = match address {
+            IpAddr::V4(it) => (positions(&self.order_v4, &self.v4, it), |name| name.v4),
+            IpAddr::V6(it) => (positions(&self.order_v6, &self.v6, it), |name| name.v6),
+        };
+        positions.iter().map(move |at| {
+            // Spans follow each other; the last one that starts here or before is not empty.
+            let after = self.names.partition_point(|name| span(name).start <= *at);
+            EndpointRef { entry: self, name: &self.names[after - 1] }
+        })
     }
 
     /// Distinct IPv4 addresses of the ready endpoints.
     pub fn endpoint_v4(&self) -> &[Ipv4Addr] {
-        self.distinct.as_ref().map_or(&self.v4[..self.primary_v4 as usize], |it| &it.v4)
+        self.distinct.as_ref().map_or(&self.v4[..self.order_v4.len()], |it| &it.v4)
     }
 
     /// Distinct IPv6 addresses of the ready endpoints.
     pub fn endpoint_v6(&self) -> &[Ipv6Addr] {
-        self.distinct.as_ref().map_or(&self.v6[..self.primary_v6 as usize], |it| &it.v6)
+        self.distinct.as_ref().map_or(&self.v6[..self.order_v6.len()], |it| &it.v6)
     }
 
     /// Whether any endpoint is ready.
@@ -235,13 +240,14 @@ impl ServiceEntry {
 
     /// Every address that has a PTR record into this service: clusterIPs and ready endpoints. Sorted, distinct.
     pub fn reverse_addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = self.endpoint_v4().iter().map(|it| IpAddr::V4(*it)).collect();
-        all.extend(self.endpoint_v6().iter().map(|it| IpAddr::V6(*it)));
+        let mut all: Vec<IpAddr> = in_order(&self.order_v4, &self.v4).map(IpAddr::V4).collect();
+        all.extend(in_order(&self.order_v6, &self.v6).map(IpAddr::V6));
         if let Published::ClusterIp { v4, v6, .. } = &self.published {
             all.extend(v4.iter().map(|it| IpAddr::V4(*it)));
             all.extend(v6.iter().map(|it| IpAddr::V6(*it)));
         }
-        all.sort_unstable();
+        // Merges few runs that are sorted already.
+        all.sort();
         all.dedup();
         all
     }
@@ -379,34 +385,30 @@ impl Builder {
             key,
             published,
             names: Box::default(),
+            extra_names: Box::default(),
             labels: Box::default(),
             v4: Box::default(),
             v6: Box::default(),
-            primary_v4: 0,
-            primary_v6: 0,
+            order_v4: Box::default(),
+            order_v6: Box::default(),
             distinct: None,
             port_lists: Box::default(),
             pending: Box::default(),
         };
-        let (mut names, mut labels) = (Vec::new(), Vec::new());
+        let mut labels = Vec::new();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         // A name that any endpoint has as its primary one is primary for all of them.
         let groups: Vec<&[Row]> =
             rows.chunk_by(|a, b| text[a.label.range()] == text[b.label.range()]).collect();
         let role_of = |group: &[Row]| group.iter().map(|it| it.role).min().expect("a group has a row");
-        for group in &groups {
-            let label = &text[group[0].label.range()];
-            let ports = self.union(group);
-            let origin = group.iter().map(|it| it.origin).min().expect("a group has a row");
-            let start = labels.len() as u32;
-            labels.extend_from_slice(label);
-            let label = Span { start, len: label.len() as u32 };
-            let role = role_of(group);
-            names.push(EndpointName { label, v4: Span::default(), v6: Span::default(), ports, origin, role });
-        }
         for role in [Role::Primary, Role::Extra] {
-            for (name, group) in names.iter_mut().zip(&groups).filter(|(name, _)| name.role == role) {
-                (name.v4.start, name.v6.start) = (v4.len() as u32, v6.len() as u32);
+            let mut names = Vec::new();
+            for group in groups.iter().filter(|it| role_of(it) == role) {
+                let label = &text[group[0].label.range()];
+                let start = labels.len() as u32;
+                labels.extend_from_slice(label);
+                let label = Span { start, len: label.len() as u32 };
+                let start = (v4.len() as u32, v6.len() as u32);
                 // Rows of a group are sorted by address, so equal pairs are neighbours.
                 for same in group.chunk_by(|a, b| a.address == b.address) {
                     match same[0].address {
@@ -414,16 +416,25 @@ impl Builder {
                         IpAddr::V6(it) => v6.push(it),
                     }
                 }
-                name.v4.len = v4.len() as u32 - name.v4.start;
-                name.v6.len = v6.len() as u32 - name.v6.start;
+                names.push(EndpointName {
+                    label,
+                    v4: Span { start: start.0, len: v4.len() as u32 - start.0 },
+                    v6: Span { start: start.1, len: v6.len() as u32 - start.1 },
+                    ports: self.union(group),
+                    origin: group.iter().map(|it| it.origin).min().expect("a group has a row"),
+                });
             }
-            if role == Role::Primary {
-                (entry.primary_v4, entry.primary_v6) = (v4.len() as u32, v6.len() as u32);
+            match role {
+                Role::Primary => {
+                    (entry.order_v4, entry.order_v6) = (by_address(&v4), by_address(&v6));
+                    entry.names = names.into();
+                }
+                Role::Extra => entry.extra_names = names.into(),
             }
         }
-        entry.distinct = distinct(&v4[..entry.primary_v4 as usize], &v6[..entry.primary_v6 as usize]);
-        (entry.names, entry.labels) = (names.into(), labels.into());
+        entry.labels = labels.into();
         (entry.v4, entry.v6) = (v4.into(), v6.into());
+        entry.distinct = distinct(&entry);
         let pending = std::mem::take(&mut self.pending);
         entry.pending = pending.into_iter().filter(|it| entry.endpoint(it.as_bytes()).is_none()).collect();
         self.keep_used_ports(&mut entry);
@@ -445,7 +456,7 @@ impl Builder {
     /// the order of their slices: keeps the lists in use, in the order of the names.
     fn keep_used_ports(self, entry: &mut ServiceEntry) {
         let mut kept: Vec<u16> = Vec::new();
-        for name in &mut entry.names {
+        for name in entry.names.iter_mut().chain(&mut entry.extra_names) {
             let at = kept.iter().position(|it| *it == name.ports).unwrap_or_else(|| {
                 kept.push(name.ports);
                 kept.len() - 1
@@ -456,15 +467,29 @@ impl Builder {
     }
 }
 
-fn distinct(v4: &[Ipv4Addr], v6: &[Ipv6Addr]) -> Option<Box<Distinct>> {
-    let (sorted_v4, sorted_v6) = (sorted(v4), sorted(v6));
-    let shared = sorted_v4.len() < v4.len() || sorted_v6.len() < v6.len();
-    shared.then(|| Box::new(Distinct { v4: sorted_v4, v6: sorted_v6 }))
+/// Positions of `addresses`, sorted by (address, position).
+fn by_address<T: Ord>(addresses: &[T]) -> Box<[u32]> {
+    let mut order: Vec<u32> = (0..addresses.len() as u32).collect();
+    order.sort_unstable_by_key(|at| (&addresses[*at as usize], *at));
+    order.into()
 }
 
-fn sorted<T: Copy + Ord>(addresses: &[T]) -> Box<[T]> {
-    let mut all = addresses.to_vec();
-    all.sort_unstable();
-    all.dedup();
-    all.into()
+/// The part of `order` whose addresses are `wanted`.
+fn positions<'a, T: Copy + Ord>(order: &'a [u32], addresses: &[T], wanted: T) -> &'a [u32] {
+    let from = order.partition_point(|at| addresses[*at as usize] < wanted);
+    let len = order[from..].partition_point(|at| addresses[*at as usize] == wanted);
+    &order[from..from + len]
+}
+
+fn in_order<'a, T: Copy>(order: &'a [u32], addresses: &'a [T]) -> impl Iterator<Item = T> + 'a {
+    order.iter().map(|at| addresses[*at as usize])
+}
+
+fn distinct(entry: &ServiceEntry) -> Option<Box<Distinct>> {
+    let mut v4: Vec<_> = in_order(&entry.order_v4, &entry.v4).collect();
+    let mut v6: Vec<_> = in_order(&entry.order_v6, &entry.v6).collect();
+    v4.dedup();
+    v6.dedup();
+    let shared = v4.len() < entry.order_v4.len() || v6.len() < entry.order_v6.len();
+    shared.then(|| Box::new(Distinct { v4: v4.into(), v6: v6.into() }))
 }

@@ -1,6 +1,12 @@
 //! Reverse zones: section 7 of the behaviour.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::dns::config::EndpointNames;
+use crate::dns::records::{EmptyServices, EndpointRef, RecordRules, service_entry};
 
 const OBJECTS: &str = "
     ns prod other
@@ -73,4 +79,34 @@ fn narrow_zones() {
         ("1.0.0.10.in-addr.arpa. PTR", "REFUSED"),
         ("10.in-addr.arpa. PTR", "REFUSED"),
     ]);
+}
+
+proptest! {
+    #[test]
+    fn names_of_an_address_are_those_that_resolve_to_it(
+        endpoints in proptest::collection::vec(
+            (proptest::option::of(0u8..6), proptest::option::of(0u8..6), any::<bool>(), 0u8..12), 0..40),
+        names in prop_oneof![
+            Just(EndpointNames::Hostname), Just(EndpointNames::PodName), Just(EndpointNames::Both)],
+    ) {
+        let words = endpoints.iter().map(|(hostname, pod, is_v4, number)| {
+            let address = if *is_v4 { format!("10.0.0.{number}") } else { format!("fd00::{number}") };
+            let hostname = hostname.map(|it| format!("=n-{it}")).unwrap_or_default();
+            // Pod names and hostnames overlap.
+            address + &hostname + &pod.map(|it| format!("@n-{}", it + 3)).unwrap_or_default()
+        });
+        let line = format!("prod/web http:80 : {}", words.collect::<Vec<_>>().join(" "));
+        let slice = slice("prod/web", 0, &line.split(' ').skip(1).filter(|it| !it.is_empty()).collect::<Vec<_>>());
+        let rules = RecordRules { endpoint_names: names, empty_services: EmptyServices::Published };
+        let entry = service_entry(&service("prod/web", ServiceKind::Headless, &[]), &[&slice], rules).unwrap();
+        let addresses: BTreeSet<IpAddr> = entry.reverse_addresses().into_iter().collect();
+        let published = slice.endpoints.iter().flat_map(|it| it.addresses.iter().copied());
+        prop_assert_eq!(&addresses, &published.collect::<BTreeSet<_>>());
+        for address in addresses.into_iter().chain(["10.0.0.99".parse().unwrap(), "fd00::99".parse().unwrap()]) {
+            let has = |it: &EndpointRef<'_>| it.v4().iter().any(|it| address == *it) || it.v6().iter().any(|it| address == *it);
+            let want: Vec<_> = entry.endpoints().filter(has).map(EndpointRef::label).collect();
+            let got: Vec<_> = entry.endpoints_with(address).map(EndpointRef::label).collect();
+            prop_assert_eq!(got, want, "{}", address);
+        }
+    }
 }
