@@ -1,0 +1,84 @@
+//! Claims of stateful sets: protected while a pod uses them, made anew when lost, and collected as the retention policy
+//! says. The real binary and kubectl.
+
+mod common;
+
+use common::{Kubectl, Ordinal, kubectls, wait_for, wait_until};
+
+fn set(retention: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{{"name":"db"}},"spec":{{
+            "serviceName":"db","replicas":3,"selector":{{"matchLabels":{{"app":"db"}}}},
+            "persistentVolumeClaimRetentionPolicy":{{"whenDeleted":"{retention}","whenScaled":"{retention}"}},
+            "template":{{"metadata":{{"labels":{{"app":"db"}}}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}},
+            "volumeClaimTemplates":[{{"metadata":{{"name":"data"}},"spec":{{
+                "accessModes":["ReadWriteOnce"],"resources":{{"requests":{{"storage":"1Gi"}}}}}}}}]}}}}"#
+    )
+}
+
+fn create(kubectl: &Kubectl, retention: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("set.json");
+    std::fs::write(&file, set(retention)).expect("a file");
+    kubectl.ok(&format!("create -f {}", file.display()));
+    wait_ready(kubectl, "3");
+}
+
+fn wait_ready(kubectl: &Kubectl, count: &str) {
+    wait_for("ready pods", || {
+        let ready = kubectl.ok("get sts db -o jsonpath={.status.readyReplicas}");
+        if ready == count { Ok(()) } else { Err(ready) }
+    });
+}
+
+fn names(kubectl: &Kubectl, kind: &str) -> String {
+    kubectl.ok(&format!("get {kind} -o jsonpath={{.items[*].metadata.name}}"))
+}
+
+#[test]
+fn a_claim_outlasts_its_deletion_until_its_pod_is_gone() {
+    for binary in kubectls().into_iter().take(1) {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        create(&kubectl, "Retain");
+        let uid = || kubectl.ok("get pvc data-db-1 -o jsonpath={.metadata.uid}");
+        let before = uid();
+        kubectl.ok("delete pvc data-db-1 --wait=false");
+        let claim = kubectl.json("get pvc data-db-1");
+        assert!(claim["metadata"]["deletionTimestamp"].is_string(), "{claim}");
+        assert_eq!(claim["metadata"]["finalizers"][0], "kubernetes.io/pvc-protection");
+        assert_eq!(kubectl.ok("get sts db -o jsonpath={.status.readyReplicas}"), "3", "the pod runs on");
+
+        // The next pod waits for the old claim to go and gets a new one.
+        kubectl.ok("delete pod db-1");
+        wait_until("another claim", || {
+            let claims = names(&kubectl, "pvc");
+            claims == "data-db-0 data-db-1 data-db-2" && uid() != before
+        });
+        wait_ready(&kubectl, "3");
+        wait_until("the old volume to go", || names(&kubectl, "pv").split(' ').count() == 3);
+    }
+}
+
+#[test]
+fn claims_go_with_their_pods_or_their_set_if_the_policy_says_so() {
+    for binary in kubectls().into_iter().take(1) {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        create(&kubectl, "Delete");
+        kubectl.ok("scale sts db --replicas=1");
+        wait_until("the claims of condemned pods to go", || names(&kubectl, "pvc") == "data-db-0");
+        kubectl.ok("delete pod db-0");
+        wait_ready(&kubectl, "1");
+        assert_eq!(names(&kubectl, "pvc"), "data-db-0", "deleting a pod deletes no claim");
+        kubectl.ok("delete sts db");
+        wait_until("everything to go", || {
+            names(&kubectl, "pvc").is_empty() && names(&kubectl, "pv").is_empty()
+        });
+
+        create(&kubectl, "Retain");
+        kubectl.ok("delete sts db");
+        wait_until("the pods to go", || names(&kubectl, "pod").is_empty());
+        assert_eq!(names(&kubectl, "pvc"), "data-db-0 data-db-1 data-db-2");
+    }
+}
