@@ -119,6 +119,11 @@ impl Process {
         self.tasks.spawn(task(self.readiness.part(name), self.stop.clone()));
     }
 
+    /// What controllers count into.
+    pub fn controller_metrics(&self) -> ControllerMetrics {
+        self.controllers.clone()
+    }
+
     /// Starts the chosen components on `client` and the HTTP endpoints.
     pub fn start(mut self, client: &Client) -> Running {
         let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };

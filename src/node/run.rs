@@ -33,6 +33,7 @@ const REGISTER_RETRY: Duration = Duration::from_secs(1);
 pub async fn run(
     client: Client,
     config: NodeConfig,
+    metrics: ControllerMetrics,
     on_ready: impl FnOnce() + Send + 'static,
     shutdown: CancellationToken,
 ) {
@@ -133,8 +134,8 @@ pub async fn run(
             info!(node = config.name, pods = pods.len(), "simulated node is ready");
             on_ready();
             tokio::join!(
-                work("node", keeper, pod_queue, POD_WORKERS, ControllerMetrics::default(), shutdown.clone()),
-                work("volumes", binder, claim_queue, CLAIM_WORKERS, ControllerMetrics::default(), shutdown.clone()),
+                work("node", keeper, pod_queue, POD_WORKERS, metrics.clone(), shutdown.clone()),
+                work("volumes", binder, claim_queue, CLAIM_WORKERS, metrics, shutdown.clone()),
             );
         }
     }

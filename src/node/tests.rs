@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NodeConfig, lifecycle, run};
 use crate::apiserver::{ApiServer, Options};
+use crate::runtime::ControllerMetrics;
 
 /// A server and a node that plays against it until the guard is dropped.
 async fn start(config: NodeConfig) -> (Client, DropGuard) {
@@ -19,7 +20,7 @@ async fn start(config: NodeConfig) -> (Client, DropGuard) {
     let shutdown = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let on_ready = move || ready.send(()).expect("the test waits");
-    tokio::spawn(run(client.clone(), config, on_ready, shutdown.clone()));
+    tokio::spawn(run(client.clone(), config, ControllerMetrics::default(), on_ready, shutdown.clone()));
     is_ready.await.expect("the node gets ready");
     (client, shutdown.drop_guard())
 }

@@ -64,8 +64,8 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
             stop_delay: config.node.stop_delay,
             ..node::NodeConfig::default()
         };
-        let client = client.clone();
-        process.spawn("node", |ready, stop| node::run(client, options, move || ready.set(), stop));
+        let (client, metrics) = (client.clone(), process.controller_metrics());
+        process.spawn("node", |ready, stop| node::run(client, options, metrics, move || ready.set(), stop));
     }
     let mut running = process.start(&client);
 
