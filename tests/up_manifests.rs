@@ -4,7 +4,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Ordinal, fixture, has_dig, kubectls, wait_until};
+use common::{Ordinal, fixture, has_dig, kubectls, wait_for, wait_until};
 
 #[test]
 fn a_directory_of_manifests_is_applied_before_the_ready_line() {
@@ -56,10 +56,12 @@ fn it_reports_health_and_cleans_up_after_itself() {
     for path in ["/livez", "/readyz", "/health", "/ready"] {
         assert_eq!(ordinal.http_get(path).0, 200, "{path}");
     }
-    let (status, metrics) = ordinal.http_get("/metrics");
-    assert_eq!(status, 200);
     for series in ["ordinal_workqueue_depth", "ordinal_reconciles_total", "ordinal_dns_"] {
-        assert!(metrics.contains(series), "{series} missing in\n{metrics}");
+        // The workers start right after their caches are synced.
+        wait_for(series, || match ordinal.http_get("/metrics") {
+            (200, metrics) if metrics.contains(series) => Ok(()),
+            (status, metrics) => Err(format!("{status} {metrics}")),
+        });
     }
     let secret = std::fs::read_to_string(&kubeconfig).expect("readable");
     let api = ordinal.get("api").to_owned();

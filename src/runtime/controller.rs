@@ -48,6 +48,10 @@ pub async fn work<R: Reconcile>(
 ) {
     let label = ControllerLabel { controller };
     let depth = metrics.depth.get_or_create(&label).clone();
+    // Every series exists from the start, at zero: a rate over a series that appears misses its first step.
+    for result in ["success", "error", "panic", "waiting"] {
+        drop(metrics.reconciles.get_or_create(&ReconcileLabels { controller, result }));
+    }
     let mut tasks: JoinSet<()> = JoinSet::new();
     loop {
         while tasks.len() >= workers {
