@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod config;
+mod datagram;
 pub mod index;
 pub mod lookup;
 pub mod metrics;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, trace, warn};
 
 use super::config::{DnsConfig, Zones};
+use super::datagram::Datagrams;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::respond::{Reply, Transport, respond};
@@ -106,7 +107,7 @@ impl Server {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let mut tasks = JoinSet::new();
         for Listening { address, udp, tcp } in self.sockets {
-            let udp = Arc::new(UdpSocket::from_std(udp)?);
+            let udp = Arc::new(Datagrams::new(udp)?);
             for _ in 0..workers {
                 tasks.spawn(serve_udp(udp.clone(), self.context.clone(), stop.clone()));
             }
@@ -225,15 +226,15 @@ impl Context {
     }
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, context: Arc<Context>, stop: CancellationToken) {
+async fn serve_udp(socket: Arc<Datagrams>, context: Arc<Context>, stop: CancellationToken) {
     // A datagram cannot be longer; a query that fills it is answered or refused like any other.
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
+            received = socket.receive(&mut buffer) => received,
             () = stop.cancelled() => return,
         };
-        let (len, client) = match received {
+        let (len, asker) = match received {
             Ok(received) => received,
             // Errors of earlier sends surface here (ICMP unreachable); the socket itself stays usable.
             Err(error) => {
@@ -243,13 +244,13 @@ async fn serve_udp(socket: Arc<UdpSocket>, context: Arc<Context>, stop: Cancella
             }
         };
         // Nobody can have sent from port 0; a reply would fail.
-        if client.port() == 0 {
+        if asker.client.port() == 0 {
             continue;
         }
         if let Some(reply) = context.answer(&buffer[..len], Transport::Udp)
-            && let Err(error) = socket.send_to(&reply.octets, client).await
+            && let Err(error) = socket.send(&reply.octets, asker).await
         {
-            debug!(%client, %error, "sending a datagram failed");
+            debug!(client = %asker.client, %error, "sending a datagram failed");
         }
     }
 }

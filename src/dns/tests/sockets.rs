@@ -18,8 +18,12 @@ struct Running {
 }
 
 fn start(lameduck: &str) -> Running {
+    start_on("127.0.0.1:0", lameduck)
+}
+
+fn start_on(listen: &str, lameduck: &str) -> Running {
     let config: DnsConfig = serde_saphyr::from_str(&format!("lameduck: {lameduck}")).unwrap();
-    let server = Server::bind(&["127.0.0.1:0".parse().unwrap()], &config, Metrics::default()).unwrap();
+    let server = Server::bind(&[listen.parse().unwrap()], &config, Metrics::default()).unwrap();
     let endpoints: Vec<_> = (0..200).map(|it| format!("10.0.0.{it}=pod-{it}")).collect();
     let endpoints = endpoints.join(" ");
     let mut cache = Cache::new(&config);
@@ -34,7 +38,11 @@ fn start(lameduck: &str) -> Running {
 }
 
 async fn ask_udp(address: SocketAddr, question: &str) -> Message {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    ask_udp_from("127.0.0.1:0", address, question).await
+}
+
+async fn ask_udp_from(local: &str, address: SocketAddr, question: &str) -> Message {
+    let socket = UdpSocket::bind(local).await.unwrap();
     socket.connect(address).await.unwrap();
     let message = query(question);
     socket.send(&message.to_vec().unwrap()).await.unwrap();
@@ -93,6 +101,24 @@ async fn udp_and_tcp_answer_on_one_port() {
     stream.shutdown().await.unwrap();
     assert_eq!(print(&read_framed(&mut stream).await), "A 10.0.0.2");
     server.stop().await;
+}
+
+/// The client is connected, so that its kernel drops replies from other addresses like resolvers do.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn replies_come_from_the_address_that_was_asked() {
+    for (listen, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "127.0.0.3"), ("[::]:0", "::1")] {
+        if listen.starts_with('[') && std::net::UdpSocket::bind("[::1]:0").is_err() {
+            eprintln!("no IPv6 here: {listen} not tested");
+            continue;
+        }
+        let server = start_on(listen, "0s");
+        let address = SocketAddr::new(asked.parse().unwrap(), server.address.port());
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let reply = ask_udp_from(any, address, "pod-7.web.prod.svc A").await;
+        assert_eq!(print(&reply), "A 10.0.0.7", "{asked} on {listen}");
+        server.stop().await;
+    }
 }
 
 #[tokio::test]
