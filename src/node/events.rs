@@ -5,8 +5,8 @@
 //! Names end in the time in hexadecimal nanoseconds, so that a list, which is sorted by name, shows the events of an
 //! object in the order in which they happened.
 //!
-//! Each is posted a moment after it happened, so that whoever watches reads the controller's `SuccessfulCreate` before
-//! the `Scheduled` that follows from it.
+//! What answers a controller's write is posted a moment after it happened, so that whoever watches reads the
+//! `SuccessfulCreate` before the `Scheduled` that follows from it.
 //!
 //! Source of the words: kubelet `pkg/kubelet/events`, `pkg/kubelet/images/image_manager.go`, kube-scheduler.
 
@@ -144,10 +144,12 @@ impl Recorder {
     /// Queues a note about `pod`; drops it when the queue is full.
     pub fn record(&self, pod: &Pod, note: Note) {
         let now = Timestamp::now();
+        let answers = note.source == Source::Scheduler || note.reason == "Killing";
+        let due = Instant::now() + if answers { HEAD_START } else { Duration::ZERO };
         let nanos = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let id = next_id(&self.latest, nanos);
         let event = event(pod, note, &self.node, now, id);
-        if self.queue.try_send(Queued { event, due: Instant::now() + HEAD_START }).is_err() {
+        if self.queue.try_send(Queued { event, due }).is_err() {
             warn!(pod = ?pod.metadata.name, "event queue is full, event dropped");
         }
     }

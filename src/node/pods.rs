@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::address::Addresses;
 use super::config::NodeConfig;
 use super::events::{Note, Recorder, Source};
-use super::knobs;
+use super::knobs::{self, Knobs};
 use super::lifecycle::{self, Goal, Stage, Step};
 use super::machine::{self, is_code};
 use super::objects::{KnownClaim, KnownNode, KnownPod};
@@ -30,6 +30,10 @@ const SCHEDULING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(
 /// Second look after another writer was faster, should its event have come already.
 const CONFLICT_RECHECK: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// How long the events of a start are ahead of the status, so that they come before what follows from it. Not where
+/// pods start without delay.
+const STATUS_LAG: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// What is remembered about a pod besides the object.
 #[derive(Debug)]
 struct Memory {
@@ -42,6 +46,8 @@ struct Memory {
     awaits: Option<u64>,
     /// Killing was said.
     killing: bool,
+    /// The last goal whose events were given.
+    told: Option<Goal>,
     /// Warnings given.
     warned: HashSet<String>,
 }
@@ -127,6 +133,7 @@ impl Pods {
             written: 0,
             awaits: None,
             killing: false,
+            told: None,
             warned: HashSet::new(),
         };
         let known = memory.entry(key.clone()).or_insert_with(fresh);
@@ -211,7 +218,14 @@ impl Pods {
         }
     }
 
-    async fn go(&self, key: &ObjectKey, known: &KnownPod, stage: Stage, goal: Goal) -> kube::Result<Next> {
+    async fn go(
+        &self,
+        key: &ObjectKey,
+        known: &KnownPod,
+        stage: Stage,
+        goal: Goal,
+        knobs: &Knobs,
+    ) -> kube::Result<Next> {
         let pod = &*known.object;
         let needs_address = !matches!(goal, Goal::Creating);
         let host_network = pod.spec.as_ref().is_some_and(|it| it.host_network == Some(true));
@@ -235,13 +249,18 @@ impl Pods {
             node_address: machine::ADDRESS.to_owned(),
             pod_address: address,
         };
-        if let Some(next) = self.write(key, known, stage, status::patch(pod, &goal, &scene)).await? {
-            return Ok(next);
+        // Told before others can act on the status; once, even if the write has to be repeated.
+        if self.remember(key, known.uid(), stage, |it| it.told.replace(goal.clone()) != Some(goal.clone())) {
+            for note in self.notes(known, stage, &goal) {
+                self.recorder.record(pod, note);
+            }
+            let started = stage == Stage::Creating && matches!(goal, Goal::Running { .. });
+            if started && !knobs.start_delay.is_zero() {
+                return Ok(Next::After(STATUS_LAG));
+            }
         }
-        for note in self.notes(known, stage, &goal) {
-            self.recorder.record(pod, note);
-        }
-        Ok(Next::OwnWrites)
+        let next = self.write(key, known, stage, status::patch(pod, &goal, &scene)).await?;
+        Ok(next.unwrap_or(Next::OwnWrites))
     }
 
     /// The events that reaching `goal` from `stage` brings.
@@ -372,7 +391,7 @@ impl Reconcile for Pods {
             Step::Nothing => Ok(Next::Event),
             Step::Wait(delay) => Ok(Next::After(delay)),
             Step::Schedule => self.schedule(key, pod, &known, elapsed).await,
-            Step::Write(goal) => self.go(key, &known, stage, goal).await,
+            Step::Write(goal) => self.go(key, &known, stage, goal, &knobs).await,
             Step::Remove => self.remove(key, &known).await,
         }
     }
