@@ -3,12 +3,12 @@
 //! (octets, transport, `View`, `Zones`, seed) ──[`respond`]──▶ [`Reply`], or silence ──▶ `dns::serve`
 //!
 //! Pure and total: any octets are answered or dropped, none stop the process. The order of the checks is that of the
-//! protocol table in the documentation: drop, NOTIMP, FORMERR, class, EDNS version, transfers, zones. The question is
-//! read by `dns::name` so that its spelling can be repeated; hickory-proto decodes the rest and encodes records.
+//! protocol table in the documentation: drop, NOTIMP, FORMERR, class, EDNS version, transfers, zones. Requests are read
+//! here, without allocation and without decoding what is not implemented (a malformed option nobody reads is no error);
+//! hickory-proto encodes the records of replies.
 //! Truncation is ours: hickory sets TC when only additional data is cut (RFC 2181 §9 says not to).
 //! Sources: RFC 1035 §4, RFC 2181 §9, RFC 2782, RFC 6891, RFC 8482, RFC 8914.
 
-use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
@@ -29,6 +29,8 @@ const SOA_EXPIRE: i32 = 86_400;
 const PLAIN_UDP_PAYLOAD: u16 = 512;
 /// Class IN.
 const CLASS_IN: u16 = 1;
+/// The pseudo record with EDNS data (RFC 6891 §6.1).
+const TYPE_OPT: u16 = 41;
 /// Extended DNS error "Not Ready" (RFC 8914 §4.15).
 const EDE_NOT_READY: u16 = 14;
 const HEADER: usize = 12;
@@ -165,17 +167,13 @@ impl Request {
         }
         let question = packet.get(HEADER..)?;
         let name = OwnerName::read(question).ok()?;
-        let fixed: &[u8; 4] = question.get(name.as_name().wire().len()..)?.first_chunk()?;
-        let mut message = Message::from_vec(packet).ok()?;
-        let edns = message.edns.as_ref().map(|it| Edns {
-            version: it.version(),
-            dnssec_ok: it.flags().dnssec_ok,
-            payload: it.max_payload(),
-        });
+        let length = name.as_name().wire().len();
+        let fixed: &[u8; 4] = question.get(length..)?.first_chunk()?;
+        let edns = read_edns(packet, question.get(length + 4..)?).ok()?;
         Some(Self {
             header,
             name,
-            spelling: message.queries.pop()?.name,
+            spelling: to_name(question)?,
             rr_type: RrType(u16::from_be_bytes([fixed[0], fixed[1]])),
             class: u16::from_be_bytes([fixed[2], fixed[3]]),
             edns,
@@ -231,6 +229,77 @@ impl Request {
             }
         }
         opt
+    }
+}
+
+/// The request's octets are no message.
+struct Malformed;
+
+/// A record of a request: nothing but OPT is of interest.
+struct RequestRecord<'a> {
+    /// First octet of the owner name: 0 for the root.
+    owner: u8,
+    /// Type, class and TTL.
+    fixed: [u8; 8],
+    rdata: &'a [u8],
+}
+
+impl<'a> RequestRecord<'a> {
+    /// The first record of `octets` and what follows it.
+    fn read(octets: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (fixed, rest) = skip_name(octets)?.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first_chunk::<2>()?;
+        let (rdata, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        Some((Self { owner: octets[0], fixed: *fixed, rdata }, rest))
+    }
+
+    fn is_opt(&self) -> bool {
+        self.fixed[..2] == TYPE_OPT.to_be_bytes()
+    }
+
+    /// `None`: the owner is not the root, or the options do not add up to the rdata.
+    fn edns(&self) -> Option<Edns> {
+        let [_, _, payload_high, payload_low, _, version, flags, _] = self.fixed;
+        let mut options = self.rdata;
+        while !options.is_empty() {
+            let ([_, _, high, low], rest) = options.split_first_chunk::<4>()?;
+            options = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?;
+        }
+        let payload = u16::from_be_bytes([payload_high, payload_low]);
+        (self.owner == 0).then_some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload })
+    }
+}
+
+/// Walks the records behind the question, as many as the header of `packet` counts, and returns the OPT record.
+///
+/// # Errors
+/// The octets end early, there are two OPT records, or one is malformed or outside of the additional section.
+fn read_edns(packet: &[u8], mut rest: &[u8]) -> Result<Option<Edns>, Malformed> {
+    let count = |at: usize| usize::from(packet[at]) << 8 | usize::from(packet[at + 1]);
+    let before_additional = count(6) + count(8);
+    let mut edns = None;
+    for at in 0..before_additional + count(10) {
+        let record;
+        (record, rest) = RequestRecord::read(rest).ok_or(Malformed)?;
+        if record.is_opt() {
+            if at < before_additional || edns.is_some() {
+                return Err(Malformed);
+            }
+            edns = Some(record.edns().ok_or(Malformed)?);
+        }
+    }
+    Ok(edns)
+}
+
+/// What follows an owner name, which may end in a compression pointer; nobody needs the name itself.
+fn skip_name(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        rest = match *rest.first()? {
+            0 => return rest.get(1..),
+            len @ 1..=63 => rest.get(1 + usize::from(len)..)?,
+            0xc0.. => return rest.get(2..),
+            _ => return None,
+        };
     }
 }
 

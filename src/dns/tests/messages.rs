@@ -135,6 +135,50 @@ fn section_11_edns() {
     assert_eq!(udp(&fixture, &packet).unwrap()[3] & 0x0f, 1);
 }
 
+/// A resolver that sent client subnets of a family we do not know got FORMERR and gave up on the name.
+#[test]
+fn options_that_are_not_implemented_are_not_read() {
+    let fixture = fixture();
+    let edns = |options: &[u8]| {
+        let mut packet = plain();
+        packet[11] = 1;
+        packet.extend([0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, options.len() as u8]);
+        packet.extend(options);
+        packet
+    };
+    let rcode = |packet: &[u8]| udp(&fixture, packet).unwrap()[3] & 0x0f;
+    #[rustfmt::skip]
+    let cases: [(&str, &[u8], u8); 8] = [
+        ("client subnet of family 7",        &[0, 8, 0, 4, 0, 7, 32, 0], 0),
+        ("client subnet cut short",          &[0, 8, 0, 1, 0],           0),
+        ("a cookie of two octets",           &[0, 10, 0, 2, 1, 2],       0),
+        ("two options",                      &[0, 3, 0, 0, 0, 10, 0, 0], 0),
+        ("an unassigned option",             &[0xff, 1, 0, 1, 9],        0),
+        ("an option longer than the record", &[0, 10, 0, 8, 1, 2],       1),
+        ("half an option header",            &[0, 10, 0],                1),
+        ("trailing octet",                   &[0, 3, 0, 0, 0],           1),
+    ];
+    for (why, options, want) in cases {
+        assert_eq!(rcode(&edns(options)), want, "{why}");
+    }
+    // Only the additional section has OPT, at the root, once, and it is as long as it says.
+    let mut in_answer = edns(&[]);
+    (in_answer[7], in_answer[11]) = (1, 0);
+    assert_eq!(rcode(&in_answer), 1);
+    let mut named = plain();
+    named[11] = 1;
+    named.extend([1, b'x', 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(rcode(&named), 1);
+    let cut = edns(&[0, 10, 0, 2, 1, 2]);
+    assert_eq!(rcode(&cut[..cut.len() - 1]), 1);
+    // Other records in front of it do not hide it.
+    let mut packet = plain();
+    packet[11] = 2;
+    packet.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 9]);
+    packet.extend([0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]);
+    assert!(decode(&udp(&fixture, &packet).unwrap()).edns.unwrap().flags().dnssec_ok);
+}
+
 #[test]
 fn section_12_extended_error_before_sync() {
     let fixture = Fixture::unsynced("{}");
