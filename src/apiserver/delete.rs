@@ -69,6 +69,16 @@ impl DeleteOptions {
         if kind != "DeleteOptions" {
             return Err(Status::bad_request(format!("{kind} cannot be handled as a DeleteOptions")));
         }
+        let fits = |field: &str, is: fn(&Value) -> bool| body[field].is_null() || is(&body[field]);
+        let decodes = (body.is_null() || body.is_object())
+            && fits("gracePeriodSeconds", Value::is_i64)
+            && fits("propagationPolicy", Value::is_string)
+            && fits("orphanDependents", Value::is_boolean)
+            && fits("preconditions", Value::is_object)
+            && fits("dryRun", Value::is_array);
+        if !decodes {
+            return Err(Status::bad_request("the body cannot be handled as a DeleteOptions"));
+        }
         Self::from_parts(call, &body)
     }
 

@@ -10,7 +10,7 @@ use crate::apiserver::list::{self, Selection};
 use crate::apiserver::negotiate::{self, Offer};
 use crate::apiserver::patches;
 use crate::apiserver::render::{Columns, IncludeObject, View};
-use crate::apiserver::request::{Call, Plus, Query, Target, percent_decode};
+use crate::apiserver::request::{Call, Plus, Query, Target, check_manager, percent_decode};
 use crate::apiserver::reviews;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
@@ -65,7 +65,16 @@ async fn handle(State(app): State<App>, request: Request) -> Response {
     let query = parts.uri.query().unwrap_or_default();
     let response =
         respond(&app, &method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
-    if head { response.map(|_| Body::empty()) } else { response }
+    if head { without_body(response) } else { response }
+}
+
+/// The answer to HEAD: what GET would say, its length included.
+fn without_body(mut response: Response) -> Response {
+    use axum::body::HttpBody;
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Body::empty())
 }
 
 fn respond(
@@ -85,7 +94,10 @@ fn respond(
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
         path if *method == Method::GET => return documents::respond(path, &query, text(header::ACCEPT)),
-        _ => return Err(Status::no_such_path()),
+        path => {
+            documents::respond(path, &query, None)?;
+            return Err(Status::method_not_allowed());
+        }
     };
     let media = negotiate::choose(text(header::ACCEPT), Offer::Objects)?;
     let content_type = text(header::CONTENT_TYPE)
@@ -101,6 +113,9 @@ fn respond(
             return Err(Status::method_not_allowed());
         }
         return reviews::answer(review, content_type.as_deref(), &body).map(|it| value(201, &it));
+    }
+    if *method != Method::GET {
+        check_manager(query.get("fieldManager").unwrap_or_default())?;
     }
     let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
     let call = Call { target, query, media, content_type, manager, body };

@@ -178,8 +178,15 @@ pub fn list(
     let resource = stored_as(call.target.resource);
     let namespace = call.target.list_namespace();
     let at = list_version(&call.query)?;
-    let limit = call.query.number::<usize>("limit")?.unwrap_or(0);
+    // As upstream, a negative limit is none.
+    let limit = call.query.number::<i64>("limit")?.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
+    call.query.number::<i64>("timeoutSeconds")?;
     let token = call.query.get("continue").map(Token::decode).transpose()?;
+    if token.as_ref().is_some_and(|it| it.version > Some(server.store().version())) {
+        return Err(Status::bad_request(
+            "continue key is not valid: it names a version that is still to come",
+        ));
+    }
     let (version, objects, after) = match token {
         Some(Token { version: Some(version), after }) => {
             let pinned = snapshots(server).find(resource, namespace, version);

@@ -3,7 +3,7 @@
 //! Source: apiserver `pkg/endpoints/handlers/patch.go`.
 
 use crate::apiserver::patch::{self, PatchError};
-use crate::apiserver::request::{Call, opaque_field, parse_yaml, require_type};
+use crate::apiserver::request::{Call, check_shape, opaque_field, parse_yaml, require_type};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::ssa::{self, ApplyError, ApplyOptions};
@@ -75,6 +75,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     } else {
         apply_to(call, target.resource, kind, &current)?
     };
+    check_shape(&patched)?;
     meta::strip_nulls(&mut patched, opaque_field(target.resource));
     require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
     if call.query.get("fieldValidation") == Some("Strict") {
@@ -129,6 +130,7 @@ fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Valu
     if !config.is_object() {
         return Err(Status::bad_request("the applied configuration is not an object"));
     }
+    check_shape(&config)?;
     require_type(&mut config, &resource.api_version(), resource.kind)?;
     let sent = meta::text(&config, "name").to_owned();
     if sent.is_empty() {

@@ -32,9 +32,11 @@ impl Query {
         self.0.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
     }
 
-    /// Whether a boolean parameter is set the way Go's `strconv.ParseBool` reads it.
+    /// Whether a boolean parameter is set the way upstream reads it: anything but `false` and `0` is yes, even
+    /// no value (apimachinery `pkg/runtime/conversion.go`).
     pub fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+        let value = self.0.iter().find(|(it, _)| it == name).map(|(_, value)| value);
+        value.is_some_and(|it| !it.eq_ignore_ascii_case("false") && it != "0")
     }
 
     /// Whether the parameter occurs at all.
@@ -210,7 +212,46 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Stat
     if !object.is_object() {
         return Err(Status::bad_request("the request body is not a JSON object"));
     }
+    check_shape(&object)?;
     Ok(object)
+}
+
+/// What is read before the kind is known must have the right JSON types; the rest is checked by kind.
+pub fn check_shape(object: &Value) -> Result<(), Status> {
+    let wrong = |path: &str, expected: &str| {
+        Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: {path} is not {expected}"
+        )))
+    };
+    let is_text = |it: &Value| it.is_null() || it.is_string();
+    for field in ["apiVersion", "kind"] {
+        if !is_text(&object[field]) {
+            return wrong(field, "a string");
+        }
+    }
+    let metadata = &object["metadata"];
+    if !metadata.is_null() && !metadata.is_object() {
+        return wrong("metadata", "an object");
+    }
+    for field in ["name", "namespace", "generateName", "uid", "resourceVersion"] {
+        if !is_text(&metadata[field]) {
+            return wrong(&format!("metadata.{field}"), "a string");
+        }
+    }
+    Ok(())
+}
+
+/// `fieldManager` as upstream accepts it.
+pub fn check_manager(manager: &str) -> Result<(), Status> {
+    const LONGEST: usize = 128;
+    let error = if manager.len() > LONGEST {
+        validate::FieldError::too_long("fieldManager", LONGEST)
+    } else if manager.chars().any(char::is_control) {
+        validate::FieldError::invalid("fieldManager", manager, "should only contain printable characters")
+    } else {
+        return Ok(());
+    };
+    Err(Status::invalid_options("CreateOptions", &[error]))
 }
 
 /// `fieldValidation=Strict`: a field the kind does not have is an error that names it.
@@ -279,6 +320,11 @@ mod tests {
         assert_eq!(query.get("limit"), Some("5"));
         assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
         assert!(query.flag("watch"));
+        for (text, want) in
+            [("w", true), ("w=", true), ("w=maybe", true), ("w=False", false), ("w=0", false), ("", false)]
+        {
+            assert_eq!(Query::parse(text).flag("w"), want, "{text}");
+        }
         assert_eq!(query.get("dryRun"), None);
         assert_eq!(percent_decode("100%", Plus::IsPlus), "100%");
         assert_eq!(percent_decode("a%2", Plus::IsPlus), "a%2");

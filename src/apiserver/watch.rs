@@ -110,8 +110,12 @@ impl Watcher {
     ) -> Result<Self, Status> {
         let start = start_of(&call.query)?;
         let selection = Selection::parse(call)?;
-        let timeout = match call.query.number::<u64>("timeoutSeconds")? {
-            Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        call.query.number::<i64>("limit")?;
+        let timeout = match call.query.number::<i64>("timeoutSeconds")? {
+            // Beyond a day nobody can tell, and the clock cannot overflow.
+            Some(seconds) if seconds != 0 => {
+                Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(86_400))
+            }
             _ => TIMEOUT_FLOOR + Duration::from_secs(random() % TIMEOUT_FLOOR.as_secs()),
         };
         let permit =

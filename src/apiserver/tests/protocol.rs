@@ -53,6 +53,110 @@ async fn answers_by_request() {
     assert_eq!(fixture.raw(Method::POST, maps, &[], large).await.0, 413);
 }
 
+/// What no client of ours sends: each answer is a Status (or a success upstream gives too), and none hangs.
+#[tokio::test]
+async fn absurd_requests() {
+    let fixture = start(options());
+    let _: ConfigMap = fixture.create(config_map("a", "1")).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let manager = format!("{maps}?fieldManager={}", "x".repeat(129));
+    let label = format!(r#"{{"metadata":{{"name":"n","labels":{{"a":"{}"}}}}}}"#, "x".repeat(64));
+    let ahead = format!("{maps}?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6OTk5OTksInN0YXJ0IjoiYS9iIn0");
+    let under = |suffix: &str| format!("{maps}{suffix}");
+    #[rustfmt::skip]
+    let cases: &[(Method, String, &str, u16)] = &[
+        (Method::GET,    under("?limit=-1"),                                   "", 200),
+        (Method::GET,    under("?limit=x"),                                    "", 400),
+        (Method::GET,    under("?timeoutSeconds=x"),                           "", 400),
+        (Method::GET,    under("?watch=1&timeoutSeconds=x"),                   "", 400),
+        (Method::GET,    under("?watch=1&timeoutSeconds=-1"),                  "", 200),
+        (Method::GET,    under("?watch=1&limit=x"),                            "", 400),
+        (Method::GET,    under("?watch=1&resourceVersion=abc"),                "", 400),
+        (Method::GET,    under("?watch=perhaps&timeoutSeconds=x"),             "", 400),
+        (Method::GET,    under("?resourceVersion=abc"),                        "", 400),
+        (Method::GET,    under("?resourceVersion=99999999999999999999999"),    "", 400),
+        (Method::GET,    under("?continue=%25%25"),                            "", 400),
+        (Method::GET,    ahead,                                                "", 400),
+        (Method::GET,    under("?labelSelector=((&"),                          "", 400),
+        (Method::GET,    under("?labelSelector=%00"),                          "", 400),
+        (Method::GET,    under("?fieldSelector=foo%3Dbar"),                    "", 400),
+        (Method::GET,    under("/a%2Fb"),                                      "", 404),
+        (Method::GET,    under("/%2e%2e"),                                     "", 404),
+        (Method::GET,    under("/%ff%00"),                                     "", 404),
+        (Method::GET,    under("/x%zz"),                                       "", 404),
+        (Method::HEAD,   under("/nope"),                                       "", 404),
+        (Method::HEAD,   under("?watch=1"),                                    "", 200),
+        (Method::POST,   maps.into(),                                          "", 400),
+        (Method::POST,   maps.into(),                                          "null", 400),
+        (Method::POST,   maps.into(),                                          "[]", 400),
+        (Method::POST,   maps.into(),                                          r#"{"metadata":[]}"#, 400),
+        (Method::POST,   maps.into(),                                          r#"{"metadata":{"name":5}}"#, 400),
+        (Method::POST,   maps.into(),                                          r#"{"apiVersion":1,"metadata":{"name":"n"}}"#, 400),
+        (Method::POST,   maps.into(),                                          r#"{"kind":{},"metadata":{"name":"n"}}"#, 400),
+        (Method::POST,   maps.into(),                                          r#"{"metadata":{"name":"a/b"}}"#, 422),
+        (Method::POST,   maps.into(),                                          r#"{"metadata":{"name":"n","labels":[]}}"#, 400),
+        (Method::POST,   maps.into(),                                          &label, 422),
+        (Method::POST,   manager,                                              r#"{"metadata":{"name":"n"}}"#, 422),
+        (Method::POST,   under("?dryRun=Some"),                                r#"{"metadata":{"name":"n"}}"#, 422),
+        (Method::POST,   "/version".into(),                                    "", 405),
+        (Method::DELETE, "/apis".into(),                                       "", 405),
+        (Method::POST,   "/nope".into(),                                       "", 404),
+        (Method::PUT,    maps.into(),                                          "{}", 405),
+        (Method::OPTIONS, maps.into(),                                         "", 405),
+        (Method::DELETE, under("/a"),                                          "{", 400),
+        (Method::DELETE, under("/a"),                                          "[]", 400),
+        (Method::DELETE, under("/a"),                                          r#"{"gracePeriodSeconds":"x"}"#, 400),
+        (Method::DELETE, under("/a?gracePeriodSeconds=x"),                     "", 400),
+        (Method::DELETE, under("/a?propagationPolicy=Zap"),                    "", 422),
+    ];
+    for (method, uri, body, want) in cases {
+        let head = *method == Method::HEAD;
+        let (code, headers, answer) = fixture.raw(method.clone(), uri, &[], *body).await;
+        assert_eq!(code, *want, "{method} {uri} {body}: {answer}");
+        if code >= 400 && !head {
+            let told = (&answer["kind"], &answer["status"], &answer["code"]);
+            assert_eq!(told, (&json!("Status"), &json!("Failure"), &json!(code)), "{method} {uri}: {answer}");
+        }
+        if head && code >= 400 {
+            assert!(headers.iter().any(|(name, value)| name == "content-length" && value != "0"), "{uri}");
+        }
+    }
+    let merge = [("content-type", "application/merge-patch+json")];
+    let strategic = [("content-type", "application/strategic-merge-patch+json")];
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    #[rustfmt::skip]
+    let patches: &[(&[(&str, &str)], &str, u16)] = &[
+        (&json_patch, "{}", 400),
+        (&json_patch, r#"[{"op":"zap"}]"#, 400),
+        (&json_patch, r#"[{"op":"remove","path":"/metadata"}]"#, 400),
+        (&json_patch, r#"[{"op":"replace","path":"","value":5}]"#, 400),
+        (&json_patch, r#"[{"op":"replace","path":"/metadata","value":5}]"#, 400),
+        (&merge,      "", 400),
+        (&merge,      "[]", 400),
+        (&merge,      r#"{"metadata":null}"#, 400),
+        (&merge,      r#"{"metadata":"x"}"#, 400),
+        (&merge,      r#"{"data":{"a":5}}"#, 400),
+        (&strategic,  "5", 400),
+        (&strategic,  r#"{"metadata":{"labels":{"$patch":"zap"}}}"#, 400),
+        (&apply,      "", 400),
+        (&apply,      "{", 400),
+        (&apply,      r#"{"metadata":"x"}"#, 400),
+    ];
+    for (headers, body, want) in patches {
+        let uri = under("/a?fieldManager=m");
+        let (code, _, answer) = fixture.raw(Method::PATCH, &uri, headers, *body).await;
+        assert_eq!((code, &answer["kind"]), (*want, &json!("Status")), "{headers:?} {body}: {answer}");
+    }
+    let deep = format!(
+        r#"{{"metadata":{{"name":"d"}},"revision":1,"data":{}{}}}"#,
+        "[".repeat(110),
+        "]".repeat(110)
+    );
+    let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    assert_eq!(fixture.raw(Method::POST, revisions, &[], deep).await.0, 400, "others could not read it");
+}
+
 #[tokio::test]
 async fn lists_omit_types_and_name_their_version() {
     let fixture = start(options());
