@@ -10,7 +10,7 @@ use crate::apiserver::list::{self, Selection};
 use crate::apiserver::negotiate::{self, Offer};
 use crate::apiserver::patches;
 use crate::apiserver::render::{Columns, IncludeObject, View};
-use crate::apiserver::request::{Call, Plus, Query, Target, check_manager, percent_decode};
+use crate::apiserver::request::{Call, Plus, Query, Target, check_write_options, percent_decode};
 use crate::apiserver::reviews;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
@@ -115,7 +115,7 @@ fn respond(
         return reviews::answer(review, content_type.as_deref(), &body).map(|it| value(201, &it));
     }
     if *method != Method::GET {
-        check_manager(query.get("fieldManager").unwrap_or_default())?;
+        check_write_options(&query)?;
     }
     let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
     let call = Call { target, query, media, content_type, manager, body };
@@ -144,8 +144,8 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
             Ok(json_response(200, view.list(&objects, &meta)))
         }
         ("GET", "" | "status" | "ephemeralcontainers", true) => Ok(one(&view, 200, &get(server, call)?)),
-        ("POST", "", false) => Ok(one(&view, 201, &create::create(server, call)?)),
-        ("PUT", "", true) => Ok(written(&view, &update::replace(server, call, Part::Main)?)),
+        ("POST", "", false) => Ok(warned(call, one(&view, 201, &create::create(server, call)?))),
+        ("PUT", "", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Main)?))),
         ("PUT", "status", true) => Ok(written(&view, &update::replace(server, call, Part::Status)?)),
         ("PATCH", "", true) => Ok(written(&view, &patches::patch(server, call, Part::Main)?)),
         ("PATCH", "status", true) => Ok(written(&view, &patches::patch(server, call, Part::Status)?)),
@@ -202,6 +202,18 @@ fn written(view: &View, written: &Written) -> Response {
         Written::Created(object) => one(view, 201, object),
         Written::Updated(object) => one(view, 200, object),
     }
+}
+
+/// Adds what is odd about the body as `Warning` headers, which kubectl prints.
+fn warned(call: &Call, mut response: Response) -> Response {
+    for warning in call.warnings() {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        // A field name that cannot stand in a header is not told.
+        if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
 }
 
 fn one(view: &View, code: u16, object: &Arc<Object>) -> Response {

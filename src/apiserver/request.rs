@@ -197,6 +197,16 @@ impl Call {
         }
         Ok(object)
     }
+
+    /// `fieldValidation=Warn`, the default: one text for each field of the body that its kind does not have.
+    pub fn warnings(&self) -> Vec<String> {
+        if !matches!(self.query.get("fieldValidation"), None | Some("Warn")) {
+            return Vec::new();
+        }
+        let Ok(object) = self.object() else { return Vec::new() };
+        let unknown = validate::unknown_fields(self.target.resource, &object);
+        unknown.iter().map(|it| format!("unknown field {it:?}")).collect()
+    }
 }
 
 /// Parses a JSON or YAML object by its Content-Type; 415 for other types, 400 when it does not parse.
@@ -241,8 +251,18 @@ pub fn check_shape(object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// `fieldManager` as upstream accepts it.
-pub fn check_manager(manager: &str) -> Result<(), Status> {
+/// The options of every write, as upstream accepts them.
+pub fn check_write_options(query: &Query) -> Result<(), Status> {
+    let known = ["", "Ignore", "Strict", "Warn"];
+    let validation = query.get("fieldValidation").unwrap_or_default();
+    if !known.contains(&validation) {
+        let error = validate::FieldError::not_supported("fieldValidation", validation, &known);
+        return Err(Status::invalid_options("CreateOptions", &[error]));
+    }
+    check_manager(query.get("fieldManager").unwrap_or_default())
+}
+
+fn check_manager(manager: &str) -> Result<(), Status> {
     const LONGEST: usize = 128;
     let error = if manager.len() > LONGEST {
         validate::FieldError::too_long("fieldManager", LONGEST)

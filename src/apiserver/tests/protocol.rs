@@ -126,22 +126,22 @@ async fn absurd_requests() {
     let json_patch = [("content-type", "application/json-patch+json")];
     let apply = [("content-type", "application/apply-patch+yaml")];
     #[rustfmt::skip]
-    let patches: &[(&[(&str, &str)], &str, u16)] = &[
-        (&json_patch, "{}", 400),
-        (&json_patch, r#"[{"op":"zap"}]"#, 400),
-        (&json_patch, r#"[{"op":"remove","path":"/metadata"}]"#, 400),
-        (&json_patch, r#"[{"op":"replace","path":"","value":5}]"#, 400),
-        (&json_patch, r#"[{"op":"replace","path":"/metadata","value":5}]"#, 400),
-        (&merge,      "", 400),
-        (&merge,      "[]", 400),
-        (&merge,      r#"{"metadata":null}"#, 400),
-        (&merge,      r#"{"metadata":"x"}"#, 400),
-        (&merge,      r#"{"data":{"a":5}}"#, 400),
-        (&strategic,  "5", 400),
-        (&strategic,  r#"{"metadata":{"labels":{"$patch":"zap"}}}"#, 400),
-        (&apply,      "", 400),
-        (&apply,      "{", 400),
-        (&apply,      r#"{"metadata":"x"}"#, 400),
+    let patches: &[([(&str, &str); 1], &str, u16)] = &[
+        (json_patch, "{}", 400),
+        (json_patch, r#"[{"op":"zap"}]"#, 400),
+        (json_patch, r#"[{"op":"remove","path":"/metadata"}]"#, 400),
+        (json_patch, r#"[{"op":"replace","path":"","value":5}]"#, 400),
+        (json_patch, r#"[{"op":"replace","path":"/metadata","value":5}]"#, 400),
+        (merge,      "", 400),
+        (merge,      "[]", 400),
+        (merge,      r#"{"metadata":null}"#, 400),
+        (merge,      r#"{"metadata":"x"}"#, 400),
+        (merge,      r#"{"data":{"a":5}}"#, 400),
+        (strategic,  "5", 400),
+        (strategic,  r#"{"metadata":{"labels":{"$patch":"zap"}}}"#, 400),
+        (apply,      "", 400),
+        (apply,      "{", 400),
+        (apply,      r#"{"metadata":"x"}"#, 400),
     ];
     for (headers, body, want) in patches {
         let uri = under("/a?fieldManager=m");
@@ -155,6 +155,31 @@ async fn absurd_requests() {
     );
     let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
     assert_eq!(fixture.raw(Method::POST, revisions, &[], deep).await.0, 400, "others could not read it");
+}
+
+#[tokio::test]
+async fn unknown_fields_are_told() {
+    let fixture = start(options());
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let body = |name: &str| format!(r#"{{"metadata":{{"name":"{name}","nome":1}},"dota":{{}}}}"#);
+    #[rustfmt::skip]
+    let cases = [
+        ("a", "",                            201, 2),
+        ("b", "?fieldValidation=Warn",       201, 2),
+        ("c", "?fieldValidation=Ignore",     201, 0),
+        ("d", "?fieldValidation=Strict",     400, 0),
+        ("e", "?fieldValidation=Perhaps",    422, 0),
+    ];
+    for (name, query, want, warnings) in cases {
+        let (code, headers, answer) =
+            fixture.raw(Method::POST, &format!("{maps}{query}"), &[], body(name)).await;
+        assert_eq!(code, want, "{query}: {answer}");
+        let told: Vec<_> = headers.iter().filter(|(name, _)| name == "warning").map(|it| &it.1).collect();
+        assert_eq!(told.len(), warnings, "{query}: {told:?}");
+        if warnings > 0 {
+            assert_eq!(told[0], r#"299 - "unknown field \"dota\"""#);
+        }
+    }
 }
 
 #[tokio::test]
