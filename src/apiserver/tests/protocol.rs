@@ -121,12 +121,12 @@ async fn absurd_requests() {
             assert!(headers.iter().any(|(name, value)| name == "content-length" && value != "0"), "{uri}");
         }
     }
-    let merge = [("content-type", "application/merge-patch+json")];
-    let strategic = [("content-type", "application/strategic-merge-patch+json")];
-    let json_patch = [("content-type", "application/json-patch+json")];
-    let apply = [("content-type", "application/apply-patch+yaml")];
+    let merge = "application/merge-patch+json";
+    let strategic = "application/strategic-merge-patch+json";
+    let json_patch = "application/json-patch+json";
+    let apply = "application/apply-patch+yaml";
     #[rustfmt::skip]
-    let patches: &[([(&str, &str); 1], &str, u16)] = &[
+    let patches: &[(&str, &str, u16)] = &[
         (json_patch, "{}", 400),
         (json_patch, r#"[{"op":"zap"}]"#, 400),
         (json_patch, r#"[{"op":"remove","path":"/metadata"}]"#, 400),
@@ -143,10 +143,11 @@ async fn absurd_requests() {
         (apply,      "{", 400),
         (apply,      r#"{"metadata":"x"}"#, 400),
     ];
-    for (headers, body, want) in patches {
+    for (patch_type, body, want) in patches {
         let uri = under("/a?fieldManager=m");
-        let (code, _, answer) = fixture.raw(Method::PATCH, &uri, headers, *body).await;
-        assert_eq!((code, &answer["kind"]), (*want, &json!("Status")), "{headers:?} {body}: {answer}");
+        let (code, _, answer) =
+            fixture.raw(Method::PATCH, &uri, &[("content-type", *patch_type)], *body).await;
+        assert_eq!((code, &answer["kind"]), (*want, &json!("Status")), "{patch_type} {body}: {answer}");
     }
     let deep = format!(
         r#"{{"metadata":{{"name":"d"}},"revision":1,"data":{}{}}}"#,
