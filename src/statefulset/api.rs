@@ -75,6 +75,14 @@ pub enum ApiError {
         /// The object.
         object: ObjectKey,
     },
+    /// 403: nothing can be created any more, its namespace is being deleted.
+    #[error("the namespace of {kind} {object} is being deleted", kind = .kind.word())]
+    NamespaceTerminating {
+        /// Kind of the object.
+        kind: Kind,
+        /// The object.
+        object: ObjectKey,
+    },
     /// 400, 403, 422: permission, quota or an invalid object. A person has to act.
     #[error("API server rejected the write to {kind} {object}", kind = .kind.word())]
     Rejected {
@@ -107,6 +115,7 @@ impl ApiError {
             (409, "AlreadyExists") => Self::AlreadyExists { kind, object },
             (409, _) => Self::Stale { kind, object },
             (404, _) => Self::NotFound { kind, object },
+            (403, _) if namespace_terminates(status) => Self::NamespaceTerminating { kind, object },
             (400 | 403 | 405 | 413 | 422, _) => Self::Rejected { kind, object, source: Box::new(source) },
             _ => Self::Unavailable { kind, object, source: Box::new(source) },
         }
@@ -122,6 +131,12 @@ impl ApiError {
             other => other.to_string(),
         }
     }
+}
+
+/// Whether the answer is that the namespace is being deleted.
+fn namespace_terminates(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|it| &it.causes);
+    causes.into_iter().any(|it| it.reason == "NamespaceTerminating")
 }
 
 /// The part of a response that matters.

@@ -42,6 +42,13 @@ pub enum ApplyError {
     Api(#[from] ApiError),
 }
 
+impl ApplyError {
+    /// Whether the set or its namespace is on its way out: no fault, and there is nothing to retry.
+    pub fn is_farewell(&self) -> bool {
+        matches!(self, Self::NotAdopting(_) | Self::Api(ApiError::NamespaceTerminating { .. }))
+    }
+}
+
 /// The caches that will show our writes.
 #[derive(Clone)]
 pub struct Views {
@@ -207,7 +214,10 @@ impl Applier<'_> {
     /// # Errors
     /// It may not, or it could not be read.
     pub async fn may_adopt(&self) -> Result<(), ApplyError> {
-        let fresh = self.api.get(Kind::Set, &self.set.key).await?;
+        let fresh = match self.api.get(Kind::Set, &self.set.key).await {
+            Err(ApiError::NotFound { .. }) => return Err(ApplyError::NotAdopting(self.set.key.clone())),
+            other => other?,
+        };
         let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(self.set.uid.as_str());
         let stays = fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null);
         if same && stays { Ok(()) } else { Err(ApplyError::NotAdopting(self.set.key.clone())) }
@@ -299,6 +309,9 @@ impl Applier<'_> {
             }
             Err(error) => {
                 let text = error.text();
+                if matches!(error, ApiError::NamespaceTerminating { .. }) {
+                    return Err(error.into());
+                }
                 if !matches!(error, ApiError::AlreadyExists { .. }) {
                     let message = format!(
                         "create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {text}"
@@ -392,8 +405,8 @@ impl Applier<'_> {
                     format!("{verb} Pod {pod} in StatefulSet {set} successful"),
                 );
             }
-            // Our cache was behind; nobody needs to know.
-            Some(ApiError::AlreadyExists { .. }) => {}
+            // Our cache was behind, or everything goes; nobody needs to know.
+            Some(ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. }) => {}
             Some(error) => {
                 let text = error.text();
                 let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {text}");

@@ -147,6 +147,19 @@ impl Reconcile for Reconciler {
     type Error = ApplyError;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
+        match self.sync(key).await {
+            // The deletion of the set comes as an event.
+            Err(error) if error.is_farewell() => {
+                debug!(%error, "nothing left to do");
+                Ok(Next::Event)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Reconciler {
+    async fn sync(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
         if let Some(write) = self.barrier.waits_for(key) {
             debug!(?write, "own write not seen yet");
             return Ok(Next::OwnWrites);
