@@ -72,6 +72,10 @@ fn walk(ordinal: &Ordinal, kubectl: &Kubectl) {
     watched.wait_for_line("web-demo-1 in the watch", |line| {
         line.starts_with("web-demo-1") && line.contains("1/1") && line.contains("Running")
     });
+    events.wait_for_line("web-demo-1's creation among the events", |line| {
+        line.contains("create Pod web-demo-1 in StatefulSet web-demo successful")
+    });
+    // Both watches are connected from here on; what came before may have been part of their first list.
 
     // The names, as the document asks for them: from a pod of the same namespace, through its search list.
     for (pod, ip) in &before {
