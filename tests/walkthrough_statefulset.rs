@@ -33,7 +33,7 @@ fn the_names_of_a_stateful_set_follow_its_pods() {
         return;
     }
     for binary in kubectls() {
-        let ordinal = Ordinal::up(&["--start-delay=50ms", "--stop-delay=50ms"]);
+        let ordinal = Ordinal::up(&["--start-delay=50ms", "--ready-delay=0s", "--stop-delay=200ms"]);
         walk(&ordinal, &ordinal.kubectl(&binary));
     }
 }
