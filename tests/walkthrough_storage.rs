@@ -37,8 +37,7 @@ fn claims(kubectl: &Kubectl) -> Vec<(String, String, String)> {
 #[test]
 fn claims_outlive_pods_and_rollouts_follow_the_strategy() {
     for binary in kubectls() {
-        // A pod that is gone and back between two requests of `kubectl delete` would leave it waiting for ever.
-        let ordinal = Ordinal::up(&["--start-delay=0s", "--ready-delay=0s", "--stop-delay=200ms"]);
+        let ordinal = Ordinal::up_fast(&[]);
         let kubectl = ordinal.kubectl(&binary);
         kubectl.ok(&format!("apply -f {}", fixture("storage/headless-service.yaml").display()));
         kubectl.ok(&format!("apply -f {}", fixture("storage/web.yaml").display()));
