@@ -49,7 +49,7 @@ pub async fn serve(
                 }
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await; // allow-sleep: pause after a failed accept
                 }
             },
             Some(_) = connections.join_next() => {}

@@ -166,14 +166,14 @@ impl Watcher {
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => self.done = true,
-                () = tokio::time::sleep_until(self.deadline) => {
+                () = tokio::time::sleep_until(self.deadline) => { // allow-sleep: end of the watch
                     self.done = true;
                     if self.bookmarks {
                         self.bookmark(&mut out, false);
                         return Some(out.into());
                     }
                 }
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => { // allow-sleep: bookmark timer
                     self.bookmark(&mut out, false);
                     return Some(out.into());
                 }

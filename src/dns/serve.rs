@@ -123,7 +123,7 @@ impl Server {
             }
         }
         debug!(lameduck = ?self.lameduck, "draining");
-        tokio::time::sleep(self.lameduck).await;
+        tokio::time::sleep(self.lameduck).await; // allow-sleep: the lameduck time itself
         stop.cancel();
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(io::Error::other)?;
@@ -284,7 +284,7 @@ async fn serve_tcp(
             // Out of descriptors, most likely: give connections time to close.
             Err(error) => {
                 warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await; // allow-sleep: pause after a failed accept
             }
         }
         while connections.try_join_next().is_some() {}

@@ -172,7 +172,7 @@ pub async fn post(client: Client, mut events: mpsc::Receiver<Queued>, shutdown: 
         let Some(Queued { event, due }) = queued else { return };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep_until(due) => {}
+            () = tokio::time::sleep_until(due) => {} // allow-sleep: due time of the event
         }
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);

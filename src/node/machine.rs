@@ -125,7 +125,7 @@ pub async fn keep_alive(client: Client, name: String, since: String, shutdown: C
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(LEASE_PERIOD) => {}
+            () = tokio::time::sleep(LEASE_PERIOD) => {} // allow-sleep: lease period
         }
         if let Err(error) = renew(&client, &name).await {
             warn!(node = name, %error, "lease not renewed, trying again");

@@ -42,7 +42,7 @@ pub async fn run(
         warn!(node = config.name, %error, "node not registered, trying again");
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(REGISTER_RETRY) => {}
+            () = tokio::time::sleep(REGISTER_RETRY) => {} // allow-sleep: retry pause
         }
     }
     let (recorder, queued_events) = Recorder::new(&config.name);

@@ -89,7 +89,7 @@ async fn a_pod_lives_and_dies_and_its_name_returns_with_a_new_address() {
     assert_eq!(address(&second[0]), Some("10.244.0.2"));
     let events: Api<Event> = Api::default_namespaced(client.clone());
     // The poster runs beside the test; on a paused clock a second passes only when it has nothing left to do.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // allow-sleep: paused clock
     let list = events.list(&ListParams::default()).await.unwrap();
     let mut sorted = list.items;
     sorted.sort_by_key(|it| crate::k8s::watch::parse_version(it.metadata.resource_version.as_deref()));

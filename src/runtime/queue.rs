@@ -130,7 +130,7 @@ impl Workqueue {
             match due {
                 Some(due) => tokio::select! {
                     () = self.changed.notified() => {}
-                    () = tokio::time::sleep_until(due) => {}
+                    () = tokio::time::sleep_until(due) => {} // allow-sleep: due time of a delayed key
                 },
                 None => self.changed.notified().await,
             }
