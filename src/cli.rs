@@ -68,7 +68,7 @@ pub struct DnsArgs {
     /// Zones served, forward and reverse.
     #[arg(long, value_name = "ZONES", env = "ORDINAL_ZONES", value_delimiter = ',')]
     pub zones: Vec<String>,
-    /// Pod records: disabled or insecure.
+    /// Pod records: disabled, insecure or verified (watches Pods).
     #[arg(long, value_name = "MODE", env = "ORDINAL_PODS")]
     pub pods: Option<String>,
     /// Names of endpoints: hostname, pod-name or both.
@@ -77,6 +77,12 @@ pub struct DnsArgs {
     /// Namespaces exposed; all if none is named.
     #[arg(long, value_name = "NAMES", env = "ORDINAL_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Label selector of the namespaces exposed; excludes --namespaces.
+    #[arg(long, value_name = "SELECTOR", env = "ORDINAL_NAMESPACE_SELECTOR")]
+    pub namespace_selector: Option<String>,
+    /// Label selector of the Services and EndpointSlices that count.
+    #[arg(long, value_name = "SELECTOR", env = "ORDINAL_SELECTOR")]
+    pub selector: Option<String>,
     /// Treat a ClusterIP Service without ready endpoints as missing.
     #[arg(long, value_name = "BOOL", env = "ORDINAL_HIDE_EMPTY_SERVICES", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub hide_empty_services: Option<bool>,
@@ -92,6 +98,12 @@ pub struct DnsArgs {
     /// TTL of negative answers for names that are known but not ready, in seconds.
     #[arg(long, value_name = "SECONDS", env = "ORDINAL_PENDING_TTL")]
     pub pending_ttl: Option<u32>,
+    /// Watch StatefulSets: names inside a set's ordinal range are pending before their pods exist.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_PENDING_FROM_STATEFULSETS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub pending_from_statefulsets: Option<bool>,
+    /// Serve `<zone>.pin|prefer._zone.<service>…` names of headless Services.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_ZONAL", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub zonal: Option<bool>,
     /// Order of PTR records: all, prefer-hostname or hostname-only.
     #[arg(long, value_name = "MODE", env = "ORDINAL_PTR")]
     pub ptr: Option<String>,
@@ -107,6 +119,69 @@ pub struct DnsArgs {
     /// How long to answer after SIGTERM, so that clients can move on.
     #[arg(long, value_name = "DURATION", env = "ORDINAL_LAMEDUCK", value_parser = crate::model::duration::parse)]
     pub lameduck: Option<Duration>,
+    /// Resolvers for names outside of the zones; such names are refused if none is named.
+    #[arg(long, value_name = "ADDRS", env = "ORDINAL_UPSTREAM", value_delimiter = ',')]
+    pub upstream: Vec<String>,
+    /// Zones whose missing names are asked of --upstream as well; `.` for every zone served.
+    #[arg(long, value_name = "ZONES", env = "ORDINAL_FALLTHROUGH", value_delimiter = ',')]
+    pub fallthrough: Vec<String>,
+    /// Files in the format of /etc/hosts for names outside of the zones.
+    #[arg(long, value_name = "FILES", env = "ORDINAL_HOSTS", value_delimiter = ',')]
+    pub hosts: Vec<PathBuf>,
+    /// Addresses and CIDR blocks that may transfer zones.
+    #[arg(long, value_name = "ADDRS", env = "ORDINAL_TRANSFER_TO", value_delimiter = ',')]
+    pub transfer_to: Vec<String>,
+    /// Send NOTIFY to the single addresses of --transfer-to.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_TRANSFER_NOTIFY", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub transfer_notify: Option<bool>,
+    /// How long readiness may wait for the first full lists before the log says so.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_STARTUP_TIMEOUT", value_parser = crate::model::duration::parse)]
+    pub startup_timeout: Option<Duration>,
+    /// How long a watch may be lost before answers say that they are stale.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_STALE_AFTER", value_parser = crate::model::duration::parse)]
+    pub stale_after: Option<Duration>,
+    /// How long a watch may be lost before answers are SERVFAIL; without it the last state is served.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_MAX_STALE", value_parser = crate::model::duration::parse)]
+    pub max_stale: Option<Duration>,
+    /// How often the data is compared with a fresh list; 0: never.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_RESYNC", value_parser = crate::model::duration::parse)]
+    pub resync: Option<Duration>,
+    /// Threads that answer UDP; one for each CPU if not given.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_UDP_THREADS")]
+    pub udp_threads: Option<usize>,
+    /// Longest silence of a TCP connection.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_TCP_IDLE_TIMEOUT", value_parser = crate::model::duration::parse)]
+    pub tcp_idle_timeout: Option<Duration>,
+    /// Longest time one TCP message may take to arrive.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_TCP_READ_TIMEOUT", value_parser = crate::model::duration::parse)]
+    pub tcp_read_timeout: Option<Duration>,
+    /// Open TCP connections; half of the descriptor limit if not given.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_TCP_MAX_CONNECTIONS")]
+    pub tcp_max_connections: Option<usize>,
+    /// Open TCP connections of one client address.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_TCP_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub tcp_max_connections_per_address: Option<usize>,
+    /// Unanswered queries of one TCP connection.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_TCP_MAX_IN_FLIGHT")]
+    pub tcp_max_in_flight: Option<usize>,
+    /// Response rate limiting over UDP.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_RATE_LIMIT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub rate_limit: Option<bool>,
+    /// Answers in one second to one /24 or /64 with --rate-limit.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_RATE_LIMIT_RESPONSES_PER_SECOND")]
+    pub rate_limit_responses_per_second: Option<u32>,
+    /// Every so many limited answers one is sent truncated.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_RATE_LIMIT_SLIP")]
+    pub rate_limit_slip: Option<u32>,
+    /// Addresses and CIDR blocks that are not limited.
+    #[arg(long, value_name = "ADDRS", env = "ORDINAL_RATE_LIMIT_EXEMPT", value_delimiter = ',')]
+    pub rate_limit_exempt: Vec<String>,
+    /// DNS cookies (RFC 7873).
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_COOKIES", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub cookies: Option<bool>,
+    /// File with the cookie secrets that replicas share.
+    #[arg(long, value_name = "FILE", env = "ORDINAL_COOKIE_SECRET_FILE")]
+    pub cookie_secret_file: Option<PathBuf>,
 }
 
 /// `ordinal up`.

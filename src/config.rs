@@ -325,12 +325,8 @@ pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
     let mut config = load(args.common.config.as_deref())?;
     overlay_common(&mut config, &args.common)?;
     overlay_serve(&mut config, &args.serve)?;
-    if args.kubeconfig.is_some() {
-        config.cluster.kubeconfig.clone_from(&args.kubeconfig);
-    }
-    if args.context.is_some() {
-        config.cluster.context.clone_from(&args.context);
-    }
+    overlay_optional(&mut config.cluster.kubeconfig, args.kubeconfig.clone());
+    overlay_optional(&mut config.cluster.context, args.context.clone());
     config.validate()?;
     Ok(config)
 }
@@ -348,25 +344,15 @@ pub fn overlay_common(config: &mut Config, args: &CommonArgs) -> Result<(), Conf
 }
 
 fn overlay_serve(config: &mut Config, args: &ServeArgs) -> Result<(), ConfigError> {
-    if !args.dns_listen.is_empty() {
-        config.dns_listen.clone_from(&args.dns_listen);
-    }
-    if args.http_listen.is_some() {
-        config.http_listen = args.http_listen;
-    }
-    if args.components.is_some() {
-        config.components.clone_from(&args.components);
-    }
+    overlay_list(&mut config.dns_listen, &args.dns_listen);
+    overlay_optional(&mut config.http_listen, args.http_listen);
+    overlay_optional(&mut config.components, args.components.clone());
     overlay_dns(&mut config.dns, &args.dns)
 }
 
 fn overlay_dns(dns: &mut DnsConfig, args: &DnsArgs) -> Result<(), ConfigError> {
-    if !args.zones.is_empty() {
-        dns.zones.clone_from(&args.zones);
-    }
-    if !args.namespaces.is_empty() {
-        dns.namespaces.clone_from(&args.namespaces);
-    }
+    overlay_list(&mut dns.zones, &args.zones);
+    overlay_list(&mut dns.namespaces, &args.namespaces);
     if let Some(mode) = &args.pods {
         dns.pods = keyword("dns.pods", mode)?;
     }
@@ -379,26 +365,57 @@ fn overlay_dns(dns: &mut DnsConfig, args: &DnsArgs) -> Result<(), ConfigError> {
     set(&mut dns.hide_empty_services, args.hide_empty_services);
     set(&mut dns.endpoints, args.endpoints);
     set(&mut dns.ttl, args.ttl);
-    if args.negative_ttl.is_some() {
-        dns.negative_ttl = args.negative_ttl;
-    }
+    overlay_optional(&mut dns.negative_ttl, args.negative_ttl);
     set(&mut dns.pending_ttl, args.pending_ttl);
     if let Some(mode) = &args.shuffle {
         dns.shuffle = keyword("dns.shuffle", mode)?;
     }
-    if !args.name_server_addresses.is_empty() {
-        dns.name_server_addresses.clone_from(&args.name_server_addresses);
-    }
+    overlay_list(&mut dns.name_server_addresses, &args.name_server_addresses);
     set(&mut dns.max_udp_payload, args.max_udp_payload);
-    if args.lameduck.is_some() {
-        dns.lameduck = args.lameduck;
-    }
+    overlay_optional(&mut dns.lameduck, args.lameduck);
+    overlay_optional(&mut dns.namespace_selector, args.namespace_selector.clone());
+    overlay_optional(&mut dns.selector, args.selector.clone());
+    set(&mut dns.pending_from_statefulsets, args.pending_from_statefulsets);
+    set(&mut dns.zonal, args.zonal);
+    overlay_list(&mut dns.upstream, &args.upstream);
+    overlay_list(&mut dns.fallthrough, &args.fallthrough);
+    overlay_list(&mut dns.hosts, &args.hosts);
+    overlay_list(&mut dns.transfer.to, &args.transfer_to);
+    set(&mut dns.transfer.notify, args.transfer_notify);
+    set(&mut dns.sync.startup_timeout, args.startup_timeout);
+    set(&mut dns.sync.stale_after, args.stale_after);
+    overlay_optional(&mut dns.sync.max_stale, args.max_stale);
+    set(&mut dns.sync.resync, args.resync);
+    overlay_optional(&mut dns.udp_threads, args.udp_threads);
+    set(&mut dns.tcp.idle_timeout, args.tcp_idle_timeout);
+    set(&mut dns.tcp.read_timeout, args.tcp_read_timeout);
+    overlay_optional(&mut dns.tcp.max_connections, args.tcp_max_connections);
+    set(&mut dns.tcp.max_connections_per_address, args.tcp_max_connections_per_address);
+    set(&mut dns.tcp.max_in_flight, args.tcp_max_in_flight);
+    set(&mut dns.rate_limit.enabled, args.rate_limit);
+    set(&mut dns.rate_limit.responses_per_second, args.rate_limit_responses_per_second);
+    set(&mut dns.rate_limit.slip, args.rate_limit_slip);
+    overlay_list(&mut dns.rate_limit.exempt, &args.rate_limit_exempt);
+    set(&mut dns.cookies.enabled, args.cookies);
+    overlay_optional(&mut dns.cookies.secret_file, args.cookie_secret_file.clone());
     Ok(())
 }
 
 fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
+    }
+}
+
+fn overlay_optional<T>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+fn overlay_list<T: Clone>(slot: &mut Vec<T>, values: &[T]) {
+    if !values.is_empty() {
+        *slot = values.to_vec();
     }
 }
 

@@ -33,7 +33,8 @@ fn the_names_of_a_stateful_set_follow_its_pods() {
         return;
     }
     for binary in kubectls() {
-        let ordinal = Ordinal::up(&["--start-delay=50ms", "--ready-delay=0s", "--stop-delay=200ms"]);
+        // Slow enough for `kubectl delete`, see `KUBECTL_DELETE`.
+        let ordinal = Ordinal::up(&["--start-delay=250ms", "--ready-delay=0s", "--stop-delay=500ms"]);
         walk(&ordinal, &ordinal.kubectl(&binary));
     }
 }

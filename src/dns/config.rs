@@ -5,6 +5,7 @@
 //! Keys follow the CoreDNS `kubernetes` plugin where it has an option for the same thing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ const MAX_SOA_TTL: u32 = 300;
 /// The `dns:` section. Any key may be left out; an unknown key is an error that names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file that a person switches")]
 pub struct DnsConfig {
     /// Zones served. Names under `in-addr.arpa` and `ip6.arpa` are reverse zones; PTR targets lie in the first other one.
     pub zones: Vec<String>,
@@ -28,6 +30,10 @@ pub struct DnsConfig {
     pub endpoint_names: EndpointNames,
     /// Namespaces exposed; every other one is as if missing, PTR included. Empty: all.
     pub namespaces: Vec<String>,
+    /// Label selector of the namespaces exposed, such as `team=db,env!=dev`. Excludes `namespaces`.
+    pub namespace_selector: Option<String>,
+    /// Label selector of the Services and EndpointSlices that count; others are as if missing.
+    pub selector: Option<String>,
     /// A ClusterIP service without a ready endpoint does not exist.
     pub hide_empty_services: bool,
     /// Watch EndpointSlices. Without them headless services and endpoint names do not exist.
@@ -38,6 +44,10 @@ pub struct DnsConfig {
     pub negative_ttl: Option<u32>,
     /// TTL in seconds of the negative answer for a name that is known but not ready, such as a pod that is starting.
     pub pending_ttl: u32,
+    /// Watch StatefulSets: a name inside the ordinal range of a set counts as pending before its pod exists.
+    pub pending_from_statefulsets: bool,
+    /// Zonal names of headless services: `<topology zone>.pin|prefer._zone.<service>.<namespace>.svc.<zone>`.
+    pub zonal: bool,
     /// Largest UDP reply in octets to a client that sent EDNS, 512 to 4096; without EDNS it is 512 (RFC 6891 §6.2.5).
     pub max_udp_payload: u16,
     /// Order of A, AAAA and SRV records: uniformly random for each reply, or sorted.
@@ -50,6 +60,127 @@ pub struct DnsConfig {
     pub ptr: PtrMode,
     /// Addresses published for the name server `ns.dns.<zone>`. Empty: those the server listens on.
     pub name_server_addresses: Vec<IpAddr>,
+    /// Resolvers that names outside of the zones are forwarded to, the port 53 unless given. Empty: such names are
+    /// refused.
+    pub upstream: Vec<String>,
+    /// Zones whose missing names are asked of `upstream` as well; `.` stands for every zone served.
+    pub fallthrough: Vec<String>,
+    /// Files in the format of `/etc/hosts`, read again when they change. They answer names outside of the zones, and
+    /// before `upstream`.
+    pub hosts: Vec<PathBuf>,
+    /// Zone transfer.
+    pub transfer: TransferConfig,
+    /// Keeping the data in step with the API server.
+    pub sync: SyncConfig,
+    /// Threads that answer UDP. Left out: one for each CPU the process may use.
+    pub udp_threads: Option<usize>,
+    /// Limits on TCP connections.
+    pub tcp: TcpConfig,
+    /// Response rate limiting.
+    pub rate_limit: RateLimitConfig,
+    /// DNS cookies.
+    pub cookies: CookieConfig,
+}
+
+/// The `transfer:` section: AXFR and IXFR (RFC 5936, RFC 1995).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct TransferConfig {
+    /// Addresses and CIDR blocks that may transfer zones. Empty: nobody.
+    pub to: Vec<String>,
+    /// Send NOTIFY (RFC 1996) to the single addresses of `to`, port 53 unless given, when a serial changes.
+    pub notify: bool,
+}
+
+/// The `sync:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct SyncConfig {
+    /// How long readiness may wait for the first full lists before the process says so in its log and in `/readyz`.
+    /// Ports are bound at once in any case.
+    #[serde(with = "crate::model::duration")]
+    pub startup_timeout: Duration,
+    /// From then on answers say "Stale Answer" (RFC 8914) when a watch is lost this long.
+    #[serde(with = "crate::model::duration")]
+    pub stale_after: Duration,
+    /// From then on answers are SERVFAIL when a watch is lost this long. Left out: the last state is served for ever.
+    #[serde(with = "crate::model::duration::option")]
+    pub max_stale: Option<Duration>,
+    /// How often the data is compared with a fresh list, give or take a tenth; zero: never.
+    #[serde(with = "crate::model::duration")]
+    pub resync: Duration,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            startup_timeout: Duration::from_secs(5),
+            stale_after: Duration::from_secs(60),
+            max_stale: None,
+            resync: Duration::from_secs(600),
+        }
+    }
+}
+
+/// The `tcp:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct TcpConfig {
+    /// Longest silence of a connection.
+    #[serde(with = "crate::model::duration")]
+    pub idle_timeout: Duration,
+    /// Longest time one message may take to arrive once it began.
+    #[serde(with = "crate::model::duration")]
+    pub read_timeout: Duration,
+    /// Open connections. Left out: half of the descriptor limit of the process.
+    pub max_connections: Option<usize>,
+    /// Open connections of one client address.
+    pub max_connections_per_address: usize,
+    /// Queries of one connection that wait for an answer.
+    pub max_in_flight: usize,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(3),
+            max_connections: None,
+            max_connections_per_address: 1024,
+            max_in_flight: 64,
+        }
+    }
+}
+
+/// The `rateLimit:` section: response rate limiting over UDP, as in BIND, Knot and NSD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RateLimitConfig {
+    /// Off by default: forwarders and node caches share one address.
+    pub enabled: bool,
+    /// Answers in one second to one IPv4 /24 or IPv6 /64.
+    pub responses_per_second: u32,
+    /// Every so many limited answers one is sent truncated, so that a real client comes back over TCP; 0: none.
+    pub slip: u32,
+    /// Addresses and CIDR blocks that are not limited.
+    pub exempt: Vec<String>,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self { enabled: false, responses_per_second: 200, slip: 2, exempt: Vec::new() }
+    }
+}
+
+/// The `cookies:` section: DNS cookies (RFC 7873, RFC 9018).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct CookieConfig {
+    /// Whether server cookies are handed out and checked.
+    pub enabled: bool,
+    /// File with one secret of 32 hexadecimal digits a line, the first one in use, the others still accepted; read
+    /// again when it changes. Replicas share it. Left out: a random secret that is replaced every day.
+    pub secret_file: Option<PathBuf>,
 }
 
 impl Default for DnsConfig {
@@ -69,6 +200,19 @@ impl Default for DnsConfig {
             lameduck: None,
             ptr: PtrMode::All,
             name_server_addresses: Vec::new(),
+            namespace_selector: None,
+            selector: None,
+            pending_from_statefulsets: false,
+            zonal: false,
+            upstream: Vec::new(),
+            fallthrough: Vec::new(),
+            hosts: Vec::new(),
+            transfer: TransferConfig::default(),
+            sync: SyncConfig::default(),
+            udp_threads: None,
+            tcp: TcpConfig::default(),
+            rate_limit: RateLimitConfig::default(),
+            cookies: CookieConfig::default(),
         }
     }
 }
@@ -82,6 +226,8 @@ pub enum PodMode {
     /// The address in the name, whether or not a pod has it. Anybody can mint such a name: do not issue wildcard
     /// certificates for it.
     Insecure,
+    /// The address in the name if a running pod of the namespace has it. Watches Pods.
+    Verified,
 }
 
 /// Where the name of an endpoint comes from, in this order; the dashed address is always the last resort.
@@ -319,7 +465,7 @@ mod tests {
             let got = check(yaml).expect_err(yaml);
             assert!(got.starts_with(want), "{yaml}: {got}");
         }
-        for (yaml, key) in [("tll: 5", "tll"), ("pods: verified", "verified"), ("lameduck: soon", "soon")] {
+        for (yaml, key) in [("tll: 5", "tll"), ("pods: sure", "sure"), ("lameduck: soon", "soon")] {
             let got = check(yaml).expect_err(yaml);
             assert!(got.contains(key), "{yaml}: {got}");
         }

@@ -14,17 +14,21 @@
 
 pub mod cache;
 pub mod config;
-mod datagram;
 pub mod index;
+mod listen;
 pub mod lookup;
 pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod narrow;
 pub mod records;
+pub mod request;
 pub mod respond;
+mod responder;
 mod reverse;
 pub mod serve;
+mod tcp;
+mod udp;
 pub mod watch;
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 //! (octets, transport, `View`, `Zones`, seed) ──[`respond`]──▶ [`Reply`], or silence ──▶ `dns::serve`
 //!
 //! Pure and total: any octets are answered or dropped, none stop the process. The order of the checks is that of the
-//! protocol table in the documentation: drop, NOTIMP, FORMERR, class, EDNS version, transfers, zones. Requests are read
-//! here, without allocation and without decoding what is not implemented (a malformed option nobody reads is no error);
-//! hickory-proto encodes the records of replies.
+//! protocol table in docs/DNS.md: drop, NOTIMP, FORMERR, class, EDNS version, transfers, zones. `dns::request` reads the
+//! request, hickory-proto encodes the records of replies.
 //! Truncation is ours: hickory sets TC when only additional data is cut (RFC 2181 §9 says not to).
 //! Sources: RFC 1035 §4, RFC 2181 §9, RFC 2782, RFC 6891, RFC 8482, RFC 8914.
 
@@ -16,7 +15,8 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, B
 use super::config::{Shuffle, Zone, Zones};
 use super::index::View;
 use super::lookup::{Absence, Answer, Outcome, Records, RrType, Target, lookup};
-use super::name::{NameRef, OwnerName};
+use super::name::NameRef;
+use super::request::{HEADER, Header, Received, Request, receive};
 
 /// The version of the Kubernetes DNS schema that is served.
 const SCHEMA_VERSION: &str = "1.1.0";
@@ -25,15 +25,8 @@ const SCHEMA_VERSION_TTL: u32 = 28_800;
 const SOA_REFRESH: i32 = 7200;
 const SOA_RETRY: i32 = 1800;
 const SOA_EXPIRE: i32 = 86_400;
-/// UDP reply size without EDNS (RFC 1035 §2.3.4).
-const PLAIN_UDP_PAYLOAD: u16 = 512;
-/// Class IN.
-const CLASS_IN: u16 = 1;
-/// The pseudo record with EDNS data (RFC 6891 §6.1).
-const TYPE_OPT: u16 = 41;
 /// Extended DNS error "Not Ready" (RFC 8914 §4.15).
 const EDE_NOT_READY: u16 = 14;
-const HEADER: usize = 12;
 
 /// How a request came, which decides the size of the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,234 +66,70 @@ pub struct Reply {
 ///
 /// `seed`: decides the order of addresses and SRV records; a different one for every call.
 pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, seed: u64) -> Option<Reply> {
-    let header = Header::read(packet)?;
-    if header.opcode() != 0 {
-        return Some(header.bare_reply(Rcode::NotImp));
-    }
-    let Some(request) = Request::read(header, packet) else {
-        return Some(header.bare_reply(Rcode::FormErr));
+    let request = match receive(packet) {
+        Received::Noise => return None,
+        Received::Unreadable(header, rcode) => {
+            return Some(Reply { octets: header.bare_reply(rcode, false).to_vec(), rcode, rr_type: None });
+        }
+        Received::Query(request) => request,
     };
-    let limit = match (transport, &request.edns) {
-        (Transport::Tcp, _) => u16::MAX,
-        (Transport::Udp, None) => PLAIN_UDP_PAYLOAD,
-        (Transport::Udp, Some(edns)) => edns.payload.max(PLAIN_UDP_PAYLOAD).min(zones.max_udp_payload),
-    };
-    let refused = |rcode| request.reply(zones, limit, &Content::only(rcode));
-    if request.class != CLASS_IN {
-        return Some(refused(Rcode::Refused));
-    }
-    if request.edns.as_ref().is_some_and(|it| it.version > 0) {
-        return Some(refused(Rcode::BadVers));
-    }
-    if matches!(request.rr_type, RrType::AXFR | RrType::IXFR) {
-        return Some(refused(Rcode::Refused));
+    let limit = request.limit(transport, zones);
+    let refusal = request.is_transfer().then_some(Rcode::Refused);
+    if let Some(rcode) = request.objection().or(refusal) {
+        return Some(compose(&request, zones, limit, &Content::only(rcode)));
     }
     let answer = lookup(view, zones, request.name.as_name(), request.rr_type);
     let content = Render { zones, serial: view.serial(), random: Random(seed) }.content(&request, &answer);
-    Some(request.reply(zones, limit, &content))
+    Some(compose(&request, zones, limit, &content))
 }
 
-/// The fixed first part of a request.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    id: [u8; 2],
-    /// The octet with QR, opcode, AA, TC and RD.
-    high: u8,
-    /// The octet with RA, Z, AD, CD and the response code.
-    low: u8,
-}
+/// Encodes the reply in at most `limit` octets.
+fn compose(request: &Request<'_>, zones: &Zones, limit: u16, content: &Content) -> Reply {
+    let opt = opt(request, zones, content);
+    let mut octets = Vec::with_capacity(512);
+    let mut message = Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
+    message.inner.emit_vec(&[0; HEADER]).expect("a header fits an empty buffer");
+    let spelling = to_name(request.spelling()).expect("the name has been read before");
+    let question = spelling.emit(&mut message.inner);
+    let fixed = &request.question[request.spelling().len()..];
+    question.and_then(|()| message.inner.emit_vec(fixed)).expect("a question fits 512 octets");
 
-impl Header {
-    const RD: u8 = 0x01;
-    const TC: u8 = 0x02;
-    const AA: u8 = 0x04;
-    const QR: u8 = 0x80;
-    const CD: u8 = 0x10;
-
-    /// `None`: not a request.
-    fn read(packet: &[u8]) -> Option<Self> {
-        let fixed: &[u8; HEADER] = packet.first_chunk()?;
-        let header = Self { id: [fixed[0], fixed[1]], high: fixed[2], low: fixed[3] };
-        (header.high & Self::QR == 0).then_some(header)
-    }
-
-    fn opcode(self) -> u8 {
-        self.high >> 3 & 0x0f
-    }
-
-    /// The first four octets of the reply: RD and CD are copied (RFC 6895 §2), AD and RA stay 0.
-    fn reply(self, flags: u8, rcode: Rcode) -> [u8; 4] {
-        let high = Self::QR | self.high & 0x78 | self.high & Self::RD | flags;
-        [self.id[0], self.id[1], high, self.low & Self::CD | (rcode as u16 & 0x0f) as u8]
-    }
-
-    /// A header with empty sections: for requests whose question is not understood.
-    fn bare_reply(self, rcode: Rcode) -> Reply {
-        let mut octets = self.reply(0, rcode).to_vec();
-        octets.resize(HEADER, 0);
-        Reply { octets, rcode, rr_type: None }
-    }
-}
-
-/// A request with one readable question.
-struct Request {
-    header: Header,
-    name: OwnerName,
-    /// The same name as spelled by the client: owner of the answer's records.
-    spelling: Name,
-    rr_type: RrType,
-    class: u16,
-    edns: Option<Edns>,
-}
-
-struct Edns {
-    version: u8,
-    dnssec_ok: bool,
-    payload: u16,
-}
-
-impl Request {
-    /// `None`: a question count other than one, more than one OPT, or anything unreadable.
-    fn read(header: Header, packet: &[u8]) -> Option<Self> {
-        if packet.get(4..6)? != [0, 1] {
-            return None;
+    let mut flags = content.flags;
+    let mut counts = [1u16, 0, 0, u16::from(!opt.is_empty())];
+    let all_answers = content.answers.iter().all(|it| message.push(it, &mut counts[1]));
+    let all_authority = all_answers && content.authority.iter().all(|it| message.push(it, &mut counts[2]));
+    if all_authority {
+        // Additional RRsets are whole or absent, and nobody has to ask again for them.
+        for rrset in &content.additional {
+            message.push_all(rrset, &mut counts[3]);
         }
-        let question = packet.get(HEADER..)?;
-        let name = OwnerName::read(question).ok()?;
-        let length = name.as_name().wire().len();
-        let fixed: &[u8; 4] = question.get(length..)?.first_chunk()?;
-        let edns = read_edns(packet, question.get(length + 4..)?).ok()?;
-        Some(Self {
-            header,
-            name,
-            spelling: to_name(question)?,
-            rr_type: RrType(u16::from_be_bytes([fixed[0], fixed[1]])),
-            class: u16::from_be_bytes([fixed[2], fixed[3]]),
-            edns,
-        })
+    } else {
+        flags |= Header::TC;
     }
-
-    /// Encodes the reply in at most `limit` octets.
-    fn reply(&self, zones: &Zones, limit: u16, content: &Content) -> Reply {
-        let opt = self.opt(zones, content);
-        let mut octets = Vec::with_capacity(512);
-        let mut message =
-            Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
-        message.inner.emit_vec(&[0; HEADER]).expect("a header fits an empty buffer");
-        let (rr_type, class) = (self.rr_type.0, self.class);
-        let question = self.spelling.emit(&mut message.inner);
-        let question = question.and_then(|()| message.inner.emit_u16(rr_type));
-        question.and_then(|()| message.inner.emit_u16(class)).expect("a question fits 512 octets");
-
-        let mut flags = content.flags;
-        let mut counts = [1u16, 0, 0, u16::from(!opt.is_empty())];
-        let all_answers = content.answers.iter().all(|it| message.push(it, &mut counts[1]));
-        let all_authority =
-            all_answers && content.authority.iter().all(|it| message.push(it, &mut counts[2]));
-        if all_authority {
-            // Additional RRsets are whole or absent, and nobody has to ask again for them.
-            for rrset in &content.additional {
-                message.push_all(rrset, &mut counts[3]);
-            }
-        } else {
-            flags |= Header::TC;
-        }
-        drop(message);
-        octets.extend_from_slice(&opt);
-        octets[..4].copy_from_slice(&self.header.reply(flags, content.rcode));
-        for (at, count) in counts.iter().enumerate() {
-            octets[4 + 2 * at..6 + 2 * at].copy_from_slice(&count.to_be_bytes());
-        }
-        Reply { octets, rcode: content.rcode, rr_type: Some(self.rr_type) }
+    drop(message);
+    octets.extend_from_slice(&opt);
+    octets[..4].copy_from_slice(&request.header.reply(flags, content.rcode, false));
+    for (at, count) in counts.iter().enumerate() {
+        octets[4 + 2 * at..6 + 2 * at].copy_from_slice(&count.to_be_bytes());
     }
-
-    /// The OPT record of the reply: present when and only when the request had one (RFC 6891 §6.1.1). Options of the
-    /// request are ignored and never sent back.
-    fn opt(&self, zones: &Zones, content: &Content) -> Vec<u8> {
-        let Some(edns) = &self.edns else { return Vec::new() };
-        let mut opt = vec![0, 0, 41];
-        opt.extend(zones.max_udp_payload.to_be_bytes());
-        opt.extend([(content.rcode as u16 >> 4) as u8, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0]);
-        match content.extended_error {
-            None => opt.extend([0, 0]),
-            Some(code) => {
-                opt.extend([0, 6, 0, 15, 0, 2]);
-                opt.extend(code.to_be_bytes());
-            }
-        }
-        opt
-    }
+    Reply { octets, rcode: content.rcode, rr_type: Some(request.rr_type) }
 }
 
-/// The request's octets are no message.
-struct Malformed;
-
-/// A record of a request: nothing but OPT is of interest.
-struct RequestRecord<'a> {
-    /// First octet of the owner name: 0 for the root.
-    owner: u8,
-    /// Type, class and TTL.
-    fixed: [u8; 8],
-    rdata: &'a [u8],
-}
-
-impl<'a> RequestRecord<'a> {
-    /// The first record of `octets` and what follows it.
-    fn read(octets: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (fixed, rest) = skip_name(octets)?.split_first_chunk::<8>()?;
-        let (len, rest) = rest.split_first_chunk::<2>()?;
-        let (rdata, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        Some((Self { owner: octets[0], fixed: *fixed, rdata }, rest))
-    }
-
-    fn is_opt(&self) -> bool {
-        self.fixed[..2] == TYPE_OPT.to_be_bytes()
-    }
-
-    /// `None`: the owner is not the root, or the options do not add up to the rdata.
-    fn edns(&self) -> Option<Edns> {
-        let [_, _, payload_high, payload_low, _, version, flags, _] = self.fixed;
-        let mut options = self.rdata;
-        while !options.is_empty() {
-            let ([_, _, high, low], rest) = options.split_first_chunk::<4>()?;
-            options = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?;
-        }
-        let payload = u16::from_be_bytes([payload_high, payload_low]);
-        (self.owner == 0).then_some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload })
-    }
-}
-
-/// Walks the records behind the question, as many as the header of `packet` counts, and returns the OPT record.
-///
-/// # Errors
-/// The octets end early, there are two OPT records, or one is malformed or outside of the additional section.
-fn read_edns(packet: &[u8], mut rest: &[u8]) -> Result<Option<Edns>, Malformed> {
-    let count = |at: usize| usize::from(packet[at]) << 8 | usize::from(packet[at + 1]);
-    let before_additional = count(6) + count(8);
-    let mut edns = None;
-    for at in 0..before_additional + count(10) {
-        let record;
-        (record, rest) = RequestRecord::read(rest).ok_or(Malformed)?;
-        if record.is_opt() {
-            if at < before_additional || edns.is_some() {
-                return Err(Malformed);
-            }
-            edns = Some(record.edns().ok_or(Malformed)?);
+/// The OPT record of the reply: present when and only when the request had one (RFC 6891 §6.1.1). Options of the
+/// request are ignored and never sent back.
+fn opt(request: &Request<'_>, zones: &Zones, content: &Content) -> Vec<u8> {
+    let Some(edns) = &request.edns else { return Vec::new() };
+    let mut opt = vec![0, 0, 41];
+    opt.extend(zones.max_udp_payload.to_be_bytes());
+    opt.extend([(content.rcode as u16 >> 4) as u8, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0]);
+    match content.extended_error {
+        None => opt.extend([0, 0]),
+        Some(code) => {
+            opt.extend([0, 6, 0, 15, 0, 2]);
+            opt.extend(code.to_be_bytes());
         }
     }
-    Ok(edns)
-}
-
-/// What follows an owner name, which may end in a compression pointer; nobody needs the name itself.
-fn skip_name(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        rest = match *rest.first()? {
-            0 => return rest.get(1..),
-            len @ 1..=63 => rest.get(1 + usize::from(len)..)?,
-            0xc0.. => return rest.get(2..),
-            _ => return None,
-        };
-    }
+    opt
 }
 
 struct Encoder<'a> {
@@ -365,11 +194,11 @@ struct Render<'a> {
 }
 
 impl Render<'_> {
-    fn content(mut self, request: &Request, answer: &Answer<'_>) -> Content {
+    fn content(mut self, request: &Request<'_>, answer: &Answer<'_>) -> Content {
         let mut content = Content::only(Rcode::NoError);
         content.flags = Header::AA;
         let ttl = self.zones.ttl;
-        let mut owner = request.spelling.clone();
+        let mut owner = to_name(request.spelling()).expect("the name has been read before");
         for alias in &answer.aliases {
             let target = to_name(alias.wire());
             let Some(target) = target else { break };

@@ -51,6 +51,13 @@ pub struct Ordinal {
     stderr: Arc<Mutex<String>>,
 }
 
+/// How long a pod has to be away, or still there, for `kubectl delete` before 1.34 to notice.
+///
+/// It reads the pod, lists it, and looks at that list again 100 ms later (the poll period of client-go's
+/// `WaitForCacheSync`): a pod that is gone and back under its name within that time leaves it waiting for a deletion it
+/// never sees, on any API server.
+pub const KUBECTL_DELETE: &str = "500ms";
+
 /// Every listener on a free loopback port.
 pub const FREE_PORTS: [&str; 2] = ["--dns-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"];
 
@@ -70,10 +77,10 @@ impl Ordinal {
 
     /// `ordinal up` whose pods start and become ready at once.
     ///
-    /// They take a moment to stop: a pod that is gone and back under its name between two requests of
-    /// `kubectl delete` leaves kubectl waiting for a deletion it never sees, on any API server.
+    /// They take a moment to stop, see [`KUBECTL_DELETE`].
     pub fn up_fast(args: &[&str]) -> Self {
-        let mut all = vec!["--start-delay=0s", "--ready-delay=0s", "--stop-delay=200ms"];
+        let stop_delay = format!("--stop-delay={KUBECTL_DELETE}");
+        let mut all = vec!["--start-delay=0s", "--ready-delay=0s", &stop_delay];
         all.extend(args);
         Self::up(&all)
     }
@@ -258,24 +265,24 @@ impl Kubectl {
 
     /// Runs it and returns stdout; panics with everything it said when it fails.
     pub fn ok(&self, line: &str) -> String {
-        succeed(line, &self.command(line).output().expect("kubectl runs"))
+        succeed(line, &finish(self.command(line)))
     }
 
     /// [`Kubectl::ok`] with arguments that hold spaces.
     pub fn ok_args(&self, args: &[&str]) -> String {
-        succeed(&args.join(" "), &self.command_args(args).output().expect("kubectl runs"))
+        succeed(&args.join(" "), &finish(self.command_args(args)))
     }
 
     /// Runs it, expects failure, and returns stderr.
     pub fn fails(&self, line: &str) -> String {
-        let output = self.command(line).output().expect("kubectl runs");
+        let output = finish(self.command(line));
         assert!(!output.status.success(), "kubectl {line} succeeded");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// [`Kubectl::fails`] with arguments that hold spaces.
     pub fn fails_args(&self, args: &[&str]) -> String {
-        let output = self.command_args(args).output().expect("kubectl runs");
+        let output = finish(self.command_args(args));
         assert!(!output.status.success(), "kubectl {args:?} succeeded");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -328,6 +335,42 @@ impl Drop for Following {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a command to its end; one that outlives the deadline is killed and fails the test with what it printed.
+pub fn finish(mut command: Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let stdout = collect(child.stdout.take().expect("piped"));
+    let stderr = collect(child.stderr.take().expect("piped"));
+    let deadline = Instant::now() + DEADLINE;
+    let status = loop {
+        match child.try_wait().expect("our child") {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => break None,
+            None => pause(),
+        }
+    };
+    let _ = child.kill();
+    let [stdout, stderr] = [stdout, stderr].map(|it| it.join().expect("the reader does not panic"));
+    let Some(status) = status else {
+        let _ = child.wait();
+        let said = [&stdout, &stderr].map(|it| String::from_utf8_lossy(it).into_owned()).concat();
+        panic!("{command:?} did not end within {DEADLINE:?}; it said:\n{said}");
+    };
+    Output { status, stdout, stderr }
+}
+
+fn collect(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = pipe.read_to_end(&mut all);
+        all
+    })
 }
 
 fn succeed(line: &str, output: &Output) -> String {

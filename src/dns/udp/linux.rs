@@ -1,0 +1,235 @@
+//! Batches with `recvmmsg` and `sendmmsg`.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use nix::cmsg_space;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, Shutdown, SockaddrIn, SockaddrIn6,
+    SockaddrLike, recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
+};
+use tracing::debug;
+
+use super::{MAX_QUERY, MAX_REPLY};
+use crate::dns::respond::Transport;
+use crate::dns::responder::Responder;
+
+/// Datagrams received at once. More gain nothing (docs/PERFORMANCE.md).
+const BATCH: usize = 32;
+
+/// One socket with its buffers.
+pub enum Receiver {
+    V4(Box<Batches<SockaddrIn>>),
+    V6(Box<Batches<SockaddrIn6>>),
+}
+
+/// A client's address as the kernel gives it.
+pub trait Client: SockaddrLike + Copy {
+    /// Where it waits for the reply.
+    fn port(&self) -> u16;
+}
+
+impl Client for SockaddrIn {
+    fn port(&self) -> u16 {
+        Self::port(self)
+    }
+}
+
+impl Client for SockaddrIn6 {
+    fn port(&self) -> u16 {
+        Self::port(self)
+    }
+}
+
+pub struct Batches<S> {
+    socket: UdpSocket,
+    /// The socket is bound to a wildcard address: replies name their source.
+    wildcard: bool,
+    queries: Box<[u8]>,
+    replies: Box<[u8]>,
+    receive: MultiHeaders<S>,
+    send: MultiHeaders<S>,
+    /// As [`Batches::send`], with room for a source address.
+    send_from: MultiHeaders<S>,
+}
+
+/// A received datagram.
+#[derive(Clone, Copy)]
+struct Datagram<S> {
+    len: usize,
+    client: S,
+    asked: Option<IpAddr>,
+}
+
+/// A reply that waits in the buffer.
+#[derive(Clone, Copy)]
+struct Outgoing<S> {
+    slot: usize,
+    len: usize,
+    to: Option<S>,
+    from: Option<IpAddr>,
+}
+
+/// Has the kernel tell the destination of each datagram where there can be several. Returns the address bound.
+///
+/// # Errors
+/// The kernel does not know the option.
+pub fn prepare(socket: &UdpSocket) -> io::Result<IpAddr> {
+    let address = socket.local_addr()?.ip();
+    if address.is_unspecified() && address.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+    } else if address.is_unspecified() {
+        // Covers IPv4 packets of a dual-stack socket as well, as mapped addresses.
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    Ok(address)
+}
+
+impl Receiver {
+    /// For a socket that is prepared and bound to `address`. Made by the thread that uses it: the buffers of the system
+    /// calls stay on one thread.
+    pub fn new(socket: UdpSocket, address: IpAddr) -> Self {
+        let wildcard = address.is_unspecified();
+        match address {
+            IpAddr::V4(_) => Self::V4(Box::new(Batches::new(socket, wildcard, cmsg_space!(in_pktinfo)))),
+            IpAddr::V6(_) => Self::V6(Box::new(Batches::new(socket, wildcard, cmsg_space!(in6_pktinfo)))),
+        }
+    }
+
+    /// Waits for datagrams and answers what has come, at most one batch.
+    pub fn answer_some(&mut self, responder: &Responder) {
+        let outcome = match self {
+            Self::V4(it) => it.answer_some(responder),
+            Self::V6(it) => it.answer_some(responder),
+        };
+        // Errors of earlier sends surface here (ICMP unreachable); the socket itself stays usable.
+        if let Err(error) = outcome {
+            debug!(%error, "receiving datagrams failed");
+        }
+    }
+}
+
+/// Ends a wait for datagrams.
+pub fn wake(socket: &UdpSocket) {
+    // Says that the socket is not connected, and wakes its reader all the same.
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
+}
+
+impl<S: Client> Batches<S> {
+    fn new(socket: UdpSocket, wildcard: bool, source: Vec<u8>) -> Self {
+        Self {
+            socket,
+            wildcard,
+            queries: vec![0; BATCH * MAX_QUERY].into(),
+            replies: vec![0; BATCH * MAX_REPLY].into(),
+            receive: MultiHeaders::preallocate(BATCH, wildcard.then(|| source.clone())),
+            send: MultiHeaders::preallocate(BATCH, None),
+            send_from: MultiHeaders::preallocate(BATCH, Some(source)),
+        }
+    }
+
+    fn answer_some(&mut self, responder: &Responder) -> io::Result<()> {
+        let (received, count) = self.receive()?;
+        let nothing = Outgoing { slot: 0, len: 0, to: None, from: None };
+        let mut outgoing = [nothing; BATCH];
+        let mut waiting = 0;
+        for (at, datagram) in received[..count].iter().enumerate() {
+            // Nobody can have sent from port 0; a reply would fail.
+            let Some(datagram) = datagram.filter(|it| it.client.port() != 0) else { continue };
+            let query = &self.queries[at * MAX_QUERY..][..datagram.len];
+            if let Some(reply) = responder.answer(query, Transport::Udp) {
+                let len = reply.octets.len();
+                self.replies[waiting * MAX_REPLY..][..len].copy_from_slice(&reply.octets);
+                let (to, from) = (Some(datagram.client), datagram.asked);
+                outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
+                waiting += 1;
+            }
+        }
+        for run in outgoing[..waiting].chunk_by(|a, b| a.from == b.from) {
+            self.send(run);
+        }
+        Ok(())
+    }
+
+    /// Blocks until at least one datagram is there.
+    fn receive(&mut self) -> io::Result<([Option<Datagram<S>>; BATCH], usize)> {
+        let mut buffers = self.queries.chunks_exact_mut(MAX_QUERY);
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
+            std::array::from_fn(|_| [IoSliceMut::new(buffers.next().expect("one buffer for each header"))]);
+        let fd = self.socket.as_raw_fd();
+        let results = recvmmsg(fd, &mut self.receive, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+        let mut received = [None; BATCH];
+        let mut count = 0;
+        for (slot, message) in received.iter_mut().zip(results) {
+            let asked = if self.wildcard { destination(&message) } else { None };
+            *slot = message.address.map(|client| Datagram { len: message.bytes, client, asked });
+            count += 1;
+        }
+        Ok((received, count))
+    }
+
+    /// Sends replies that leave from one address. A reply that cannot be sent is the client's loss alone.
+    fn send(&mut self, replies: &[Outgoing<S>]) {
+        let mut rest = replies;
+        while let Some(first) = rest.first() {
+            let sent = match first.from {
+                None => send_all(&self.socket, &mut self.send, &self.replies, rest, &[]),
+                Some(IpAddr::V4(from)) => {
+                    let from = in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
+                    let nowhere = in_addr { s_addr: 0 };
+                    // Interface 0: only the address is fixed, the route stays the kernel's choice.
+                    let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: nowhere };
+                    let source = [ControlMessage::Ipv4PacketInfo(&info)];
+                    send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
+                }
+                Some(IpAddr::V6(from)) => {
+                    let ipi6_addr = in6_addr { s6_addr: from.octets() };
+                    let info = in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
+                    let source = [ControlMessage::Ipv6PacketInfo(&info)];
+                    send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
+                }
+            };
+            let done = match sent {
+                Ok(sent) => sent,
+                Err(error) => {
+                    debug!(%error, "sending a datagram failed");
+                    1
+                }
+            };
+            rest = rest.get(done.max(1)..).unwrap_or_default();
+        }
+    }
+}
+
+/// How many of `replies` the kernel took. An error is about the first one.
+fn send_all<S: Client>(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<S>,
+    buffer: &[u8],
+    replies: &[Outgoing<S>],
+    source: &[ControlMessage<'_>],
+) -> io::Result<usize> {
+    let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|at| {
+        let octets = replies.get(at).map_or(&[][..], |it| &buffer[it.slot * MAX_REPLY..][..it.len]);
+        [IoSlice::new(octets)]
+    });
+    let to: [Option<S>; BATCH] = std::array::from_fn(|at| replies.get(at).and_then(|it| it.to));
+    let to = &to[..replies.len()];
+    let results = sendmmsg(socket.as_raw_fd(), headers, slices.iter(), to, source, MsgFlags::empty())?;
+    Ok(results.count())
+}
+
+/// The address of ours that a datagram was sent to.
+fn destination<S>(message: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
+    let asked = message.cmsgs().ok()?.find_map(|it| match it {
+        ControlMessageOwned::Ipv4PacketInfo(it) => {
+            Some(IpAddr::V4(Ipv4Addr::from(it.ipi_spec_dst.s_addr.to_ne_bytes())))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(it) => Some(IpAddr::V6(Ipv6Addr::from(it.ipi6_addr.s6_addr))),
+        _ => None,
+    });
+    // A group is no source address.
+    asked.filter(|it| !it.is_multicast())
+}
