@@ -8,9 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName};
+use super::lookup::Absence;
+use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
 
 /// Longest `ttl`, in seconds.
 pub const MAX_TTL: u32 = 3600;
@@ -22,7 +24,8 @@ const MAX_SOA_TTL: u32 = 300;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a key of the file that a person switches")]
 pub struct DnsConfig {
-    /// Zones served. Names under `in-addr.arpa` and `ip6.arpa` are reverse zones; PTR targets lie in the first other one.
+    /// Zones served. Names under `in-addr.arpa` and `ip6.arpa` are reverse zones, also written as CIDR blocks; PTR targets
+    /// lie in the first other one.
     pub zones: Vec<String>,
     /// What `<address>.<namespace>.pod.<zone>` answers.
     pub pods: PodMode,
@@ -287,28 +290,7 @@ impl DnsConfig {
     /// # Errors
     /// The first key whose value cannot be used; a person has to correct it.
     pub fn check(&self, listening: &[IpAddr]) -> Result<Zones, ConfigError> {
-        let mut served: Vec<Zone> = Vec::with_capacity(self.zones.len());
-        for (at, text) in self.zones.iter().enumerate() {
-            let key = || format!("zones[{at}]");
-            let apex: OwnerName = match text.parse() {
-                Ok(apex) => apex,
-                Err(error) => return fail(key(), format!("{text:?} is no zone: {error}")),
-            };
-            if apex.as_name().label_count() == 0 {
-                return fail(key(), "the root zone cannot be served");
-            }
-            if served.iter().any(|it| it.apex == apex) {
-                return fail(key(), format!("{apex} is listed twice"));
-            }
-            let reverse = [IN_ADDR_ARPA, IP6_ARPA].iter().any(|it| {
-                let top = OwnerName::read(it).expect("a constant name is well-formed");
-                apex.as_name().relative_to(top.as_name()).is_some()
-            });
-            if reverse && super::name::reverse_name(apex.as_name()).is_none() {
-                return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
-            }
-            served.push(Zone { apex, kind: if reverse { ZoneKind::Reverse } else { ZoneKind::Forward } });
-        }
+        let served = zones(&self.zones)?;
         let Some(primary) = served.iter().position(|it| it.kind == ZoneKind::Forward) else {
             return fail("zones", "at least one zone outside of in-addr.arpa and ip6.arpa is needed");
         };
@@ -353,7 +335,86 @@ impl DnsConfig {
             soa_ttl: self.ttl.min(MAX_SOA_TTL),
             negative_ttl,
             pending_ttl: self.pending_ttl,
+            upstream: !self.upstream.is_empty(),
         })
+    }
+}
+
+/// Turns `zones` into zones: names, or CIDR blocks that are split at the octet or nibble boundary below them.
+fn zones(texts: &[String]) -> Result<Vec<Zone>, ConfigError> {
+    let mut served: Vec<Zone> = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        let key = || format!("zones[{at}]");
+        let names = match text.parse::<IpNet>() {
+            Ok(block) if block.prefix_len() == 0 => {
+                return fail(key(), format!("{text:?} covers everything; write in-addr.arpa or ip6.arpa"));
+            }
+            Ok(block) if block.addr() != block.network() => {
+                let network = block.trunc();
+                return fail(key(), format!("{text:?} has bits set behind its prefix; write {network}"));
+            }
+            Ok(block) => reverse_zones(block),
+            Err(_) if text.contains('/') => return fail(key(), format!("{text:?} is no CIDR block")),
+            Err(_) => vec![text.clone()],
+        };
+        for name in names {
+            let apex: OwnerName = match name.parse() {
+                Ok(apex) => apex,
+                Err(error) => return fail(key(), format!("{text:?} is no zone: {error}")),
+            };
+            if apex.as_name().label_count() == 0 {
+                return fail(key(), "the root zone cannot be served");
+            }
+            if served.iter().any(|it| it.apex == apex) {
+                return fail(key(), format!("{apex} is listed twice"));
+            }
+            let reverse = [IN_ADDR_ARPA, IP6_ARPA].iter().any(|it| {
+                let top = OwnerName::read(it).expect("a constant name is well-formed");
+                apex.as_name().relative_to(top.as_name()).is_some()
+            });
+            if reverse && super::name::reverse_name(apex.as_name()).is_none() {
+                return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
+            }
+            let kind = if reverse { ZoneKind::Reverse } else { ZoneKind::Forward };
+            served.push(Zone { apex, kind, place: served.len() });
+        }
+    }
+    for inner in &served {
+        for outer in served.iter().filter(|it| it.kind == ZoneKind::Forward) {
+            let below = inner.apex().relative_to(outer.apex()).and_then(|it| labels(it).last());
+            if matches!(below, Some(b"svc" | b"pod" | b"dns" | b"dns-version")) {
+                let (inner, outer) = (inner.apex(), outer.apex());
+                return fail("zones", format!("{inner} would hide names of {outer}; remove one of them"));
+            }
+        }
+    }
+    Ok(served)
+}
+
+/// The zones that cover a block and nothing else: one, or as many as there are up to the next octet (IPv4) or nibble
+/// (IPv6).
+fn reverse_zones(block: IpNet) -> Vec<String> {
+    match block {
+        IpNet::V4(block) => {
+            let octets = usize::from(block.prefix_len().div_ceil(8));
+            let subnets = block.subnets(octets as u8 * 8).into_iter().flatten();
+            let name = |it: ipnet::Ipv4Net| {
+                let octets =
+                    it.network().octets()[..octets].iter().rev().map(u8::to_string).collect::<Vec<_>>();
+                format!("{}.in-addr.arpa", octets.join("."))
+            };
+            subnets.map(name).collect()
+        }
+        IpNet::V6(block) => {
+            let nibbles = usize::from(block.prefix_len().div_ceil(4));
+            let subnets = block.subnets(nibbles as u8 * 4).into_iter().flatten();
+            let name = |it: ipnet::Ipv6Net| {
+                let digits = format!("{:032x}", it.network().to_bits());
+                let digits: Vec<_> = digits[..nibbles].chars().rev().map(String::from).collect();
+                format!("{}.ip6.arpa", digits.join("."))
+            };
+            subnets.map(name).collect()
+        }
     }
 }
 
@@ -382,6 +443,8 @@ pub struct Zones {
     pub negative_ttl: u32,
     /// SOA TTL of negative answers for names that are known but not ready, in seconds.
     pub pending_ttl: u32,
+    /// Whether names outside of the zones are forwarded.
+    upstream: bool,
 }
 
 impl Zones {
@@ -389,6 +452,29 @@ impl Zones {
     pub fn longest_match<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, &'n [u8])> {
         let within = self.served.iter().filter_map(|zone| Some((zone, name.relative_to(zone.apex())?)));
         within.min_by_key(|(_, left)| left.len())
+    }
+
+    /// The labels of metrics: the name of each zone in its place, and last one for everything outside of the zones.
+    pub fn labels(&self) -> Vec<String> {
+        self.served.iter().map(|it| it.apex().to_string()).chain(["other".to_owned()]).collect()
+    }
+
+    /// The label of a question's zone.
+    pub fn label_of(&self, zone: Option<&Zone>) -> usize {
+        zone.map_or(self.served.len(), |it| it.place)
+    }
+
+    /// The SOA TTL of the negative answer for a missing name, in seconds.
+    pub fn absence_ttl(&self, absence: Absence) -> u32 {
+        match absence {
+            Absence::Unknown => self.negative_ttl,
+            Absence::Pending => self.pending_ttl,
+        }
+    }
+
+    /// Whether there is an upstream to ask (RA).
+    pub fn recursion(&self) -> bool {
+        self.upstream
     }
 
     /// The first forward zone: where PTR targets lie.
@@ -403,6 +489,8 @@ pub struct Zone {
     apex: OwnerName,
     /// Names of services, or of addresses.
     pub kind: ZoneKind,
+    /// Its label in [`Zones::labels`].
+    pub place: usize,
 }
 
 impl Zone {
@@ -444,6 +532,17 @@ mod tests {
         let cases = [
             ("zones: [a..b]", "dns.zones[0]: \"a..b\" is no zone: name has an empty label"),
             ("zones: [cluster.local, Cluster.Local.]", "dns.zones[1]: cluster.local. is listed twice"),
+            (
+                "zones: [cluster.local, svc.cluster.local]",
+                "dns.zones: svc.cluster.local. would hide names of cluster.local.",
+            ),
+            (
+                "zones: [a, 10.0.0.1/8]",
+                "dns.zones[1]: \"10.0.0.1/8\" has bits set behind its prefix; write 10.0.0.0/8",
+            ),
+            ("zones: [a, 10.0.0.0/33]", "dns.zones[1]: \"10.0.0.0/33\" is no CIDR block"),
+            ("zones: [a, '::/0']", "dns.zones[1]: \"::/0\" covers everything"),
+            ("zones: [a, 10.in-addr.arpa, 10.0.0.0/8]", "dns.zones[2]: 10.in-addr.arpa. is listed twice"),
             ("zones: ['.']", "dns.zones[0]: the root zone cannot be served"),
             (
                 "zones: [ip6.arpa]",
@@ -477,6 +576,20 @@ mod tests {
         assert_eq!((zones.ttl, zones.soa_ttl, zones.negative_ttl, zones.pending_ttl), (600, 300, 5, 1));
         assert_eq!(check("ttl: 0").unwrap().negative_ttl, 0);
         assert_eq!(check("{ttl: 30, negativeTtl: 2, shuffle: off}").unwrap().negative_ttl, 2);
+    }
+
+    #[test]
+    fn blocks_are_split_at_octets_and_nibbles() {
+        for (block, first, last, count) in [
+            ("10.0.0.0/8", "10.in-addr.arpa", "10.in-addr.arpa", 1),
+            ("10.96.0.0/12", "96.10.in-addr.arpa", "111.10.in-addr.arpa", 16),
+            ("192.0.2.53/32", "53.2.0.192.in-addr.arpa", "53.2.0.192.in-addr.arpa", 1),
+            ("fd00::/8", "d.f.ip6.arpa", "d.f.ip6.arpa", 1),
+            ("2001:db8::/30", "8.b.d.0.1.0.0.2.ip6.arpa", "b.b.d.0.1.0.0.2.ip6.arpa", 4),
+        ] {
+            let zones = reverse_zones(block.parse().unwrap());
+            assert_eq!((zones[0].as_str(), zones[count - 1].as_str(), zones.len()), (first, last, count));
+        }
     }
 
     #[test]

@@ -90,6 +90,14 @@ fn udp_socket(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// What procfs calls a socket; `None` where there is no procfs.
+pub fn inode(socket: &UdpSocket) -> Option<u64> {
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+    let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    std::fs::metadata(path).ok().map(|it| it.ino())
+}
+
 fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {

@@ -30,6 +30,7 @@ impl RrType {
     pub const NS: Self = Self(2);
     pub const CNAME: Self = Self(5);
     pub const SOA: Self = Self(6);
+    pub const HINFO: Self = Self(13);
     pub const PTR: Self = Self(12);
     pub const TXT: Self = Self(16);
     pub const AAAA: Self = Self(28);
@@ -42,6 +43,8 @@ impl RrType {
 /// What the zones say about one (owner name, type). Borrows the view.
 #[derive(Debug)]
 pub struct Answer<'a> {
+    /// The zone of the question's name; `None` outside of all zones.
+    pub zone: Option<&'a Zone>,
     /// Targets of CNAME records in chain order: the first is owned by the question's name, each other one by the target
     /// before it.
     pub aliases: Vec<NameRef<'a>>,
@@ -127,6 +130,12 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// Octets of the name in wire form. More than 255 when the zone's own name is very long: no such name exists.
+    pub fn len(&self) -> usize {
+        let endpoint = self.endpoint.map_or(0, |it| 1 + it.len());
+        endpoint + self.service.len() + b"\x03svc".len() + self.zone.wire().len()
+    }
+
     /// The name in wire form. May exceed 255 octets when the zone's own name is very long.
     pub fn to_wire(self) -> Vec<u8> {
         let mut wire = Vec::with_capacity(64 + self.service.len() + self.zone.wire().len());
@@ -188,33 +197,49 @@ pub struct SrvTarget<'a> {
 impl<'a> SrvSet<'a> {
     /// The targets in order of their labels, with at least one port and one address each.
     pub fn targets(self) -> impl Iterator<Item = SrvTarget<'a>> {
+        (0..self.slots()).filter_map(move |slot| self.target(slot))
+    }
+
+    /// How many places [`SrvSet::target`] knows.
+    pub fn slots(self) -> usize {
+        match (self.scope, self.entry.published()) {
+            (SrvScope::Service | SrvScope::Port(..), Published::Headless) => self.entry.endpoint_count(),
+            _ => 1,
+        }
+    }
+
+    /// The target in a place, if it has a matching port and an address.
+    pub fn target(self, slot: usize) -> Option<SrvTarget<'a>> {
         let (zone, scope, entry) = (self.zone, self.scope, self.entry);
-        let of_endpoint = move |it: EndpointRef<'a>| SrvTarget {
+        let of_endpoint = |it: EndpointRef<'a>| SrvTarget {
             target: Target { endpoint: Some(it.label()), service: entry.key(), zone },
             v4: it.v4(),
             v6: it.v6(),
             ports: it.ports(),
             scope,
         };
-        let own = match (entry.published(), scope) {
-            (_, SrvScope::Endpoint(endpoint)) => Some(of_endpoint(endpoint)),
+        let target = match (entry.published(), scope) {
+            (_, SrvScope::Endpoint(endpoint)) => of_endpoint(endpoint),
             (Published::ClusterIp { v4, v6, ports }, _) => {
                 let target = Target { endpoint: None, service: entry.key(), zone };
-                Some(SrvTarget { target, v4, v6, ports, scope })
+                SrvTarget { target, v4, v6, ports, scope }
             }
-            _ => None,
+            (Published::Headless, _) => of_endpoint(entry.endpoint_at(slot)?),
+            (Published::ExternalName(_), _) => return None,
         };
-        let spread = matches!(entry.published(), Published::Headless) && own.is_none();
-        let endpoints = spread.then(|| entry.endpoints().map(of_endpoint)).into_iter().flatten();
-        own.into_iter()
-            .chain(endpoints)
-            .filter(|it| it.v4.len() + it.v6.len() > 0 && it.matching().next().is_some())
+        (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
     }
 
     /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.
     pub fn weight(self) -> u16 {
-        let pairs: usize = self.targets().map(|it| (it.v4.len() + it.v6.len()) * it.matching().count()).sum();
-        (100 / pairs.max(1)).max(1) as u16
+        let mut pairs = 0;
+        for target in self.targets() {
+            pairs += (target.v4.len() + target.v6.len()) * target.matching().count();
+            if pairs >= 100 {
+                return 1;
+            }
+        }
+        (100 / pairs.max(1)) as u16
     }
 }
 
@@ -238,11 +263,13 @@ impl<'a> SrvTarget<'a> {
 pub fn lookup<'a>(view: &'a View, zones: &'a Zones, qname: NameRef<'a>, qtype: RrType) -> Answer<'a> {
     let mut aliases: Vec<NameRef<'a>> = Vec::new();
     let mut name = qname;
+    let mut asked = None;
     loop {
         let Some((zone, left)) = zones.longest_match(name) else {
             let outcome = if aliases.is_empty() { Outcome::NotOurZone } else { Outcome::AliasOnly };
-            return Answer { aliases, outcome };
+            return Answer { zone: asked, aliases, outcome };
         };
+        asked.get_or_insert(zone);
         let node = match zone.kind {
             ZoneKind::Forward => forward_node(view, zones, zone, left),
             ZoneKind::Reverse => reverse_node(view, zones, zone, name, left),
@@ -251,13 +278,13 @@ pub fn lookup<'a>(view: &'a View, zones: &'a Zones, qname: NameRef<'a>, qtype: R
             Node::Alias(target) if qtype != RrType::ANY => target,
             other => {
                 let outcome = ask(view, zones, zone, other, qtype);
-                return Answer { aliases, outcome };
+                return Answer { zone: asked, aliases, outcome };
             }
         };
         let repeated = target == qname || aliases.contains(&target);
         aliases.push(target);
         if repeated || qtype == RrType::CNAME || aliases.len() == MAX_CHAIN {
-            return Answer { aliases, outcome: Outcome::AliasOnly };
+            return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
         }
         name = target;
     }

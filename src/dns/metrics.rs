@@ -3,6 +3,7 @@
 //! A struct of counters that serve and watch write to; [`Metrics::register`] publishes them. Label values are closed sets:
 //! nothing a client sends becomes a label.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,32 +14,20 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::cache::ServiceClass;
-use super::lookup::RrType;
-use super::respond::{Rcode, Reply, Transport};
+use super::config::Zones;
+use super::respond::Transport;
+use super::scrape::Answering;
+use super::tally::Tally;
 
 /// Counters of one server. Clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    responses: Family<ResponseLabels, Counter>,
-    request_duration: Family<TransportLabels, Histogram>,
-    dropped: Counter,
+    answering: Arc<Answering>,
     programming_duration: Family<ServiceLabels, Histogram>,
     synced: Gauge,
     relists: Counter,
     watch_errors: Counter,
     last_event: Gauge,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResponseLabels {
-    r#type: &'static str,
-    rcode: &'static str,
-    transport: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TransportLabels {
-    transport: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,14 +37,10 @@ struct ServiceLabels {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // 1 µs to 65 ms: an answer takes microseconds, the tail is the machine's.
-        let requests = || Histogram::new(exponential_buckets(0.000_001, 4.0, 9));
         // The buckets of the Kubernetes SLI for DNS programming: 1 ms to 17 min.
         let programming = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
         Self {
-            responses: Family::default(),
-            request_duration: Family::new_with_constructor(requests),
-            dropped: Counter::default(),
+            answering: Arc::default(),
             programming_duration: Family::new_with_constructor(programming),
             synced: Gauge::default(),
             relists: Counter::default(),
@@ -69,18 +54,7 @@ impl Metrics {
     /// Publishes the numbers under `ordinal_dns_…`.
     pub fn register(&self, registry: &mut Registry) {
         let dns = registry.sub_registry_with_prefix("ordinal_dns");
-        dns.register(
-            "responses",
-            "Replies sent, by type asked, response code and transport",
-            self.responses.clone(),
-        );
-        dns.register_with_unit(
-            "request_duration",
-            "Time from a request read to its reply composed",
-            Unit::Seconds,
-            self.request_duration.clone(),
-        );
-        dns.register("dropped", "Packets dropped: too short or themselves responses", self.dropped.clone());
+        dns.register_collector(Box::new(self.answering.clone()));
         dns.register_with_unit(
             "programming_duration",
             "Time from the change of a pod or service to its changed answer",
@@ -98,15 +72,18 @@ impl Metrics {
         );
     }
 
-    pub(super) fn replied(&self, reply: &Reply, transport: Transport, took: Duration) {
-        let transport = transport_label(transport);
-        let (r#type, rcode) = (type_label(reply.rr_type), rcode_label(reply.rcode));
-        self.responses.get_or_create(&ResponseLabels { r#type, rcode, transport }).inc();
-        self.request_duration.get_or_create(&TransportLabels { transport }).observe(took.as_secs_f64());
+    /// The counts of one more thread that answers, and the labels of the zones it answers for.
+    pub(super) fn tally(&self, transport: Transport, zones: &Zones) -> Tally {
+        let labels = self.answering.zones.get_or_init(|| zones.labels());
+        let (tally, counts) = Tally::new(labels.len());
+        self.answering.lock().push((transport, counts));
+        tally
     }
 
-    pub(super) fn dropped(&self) {
-        self.dropped.inc();
+    /// Has the drop counters of these UDP sockets read at every scrape.
+    pub(super) fn watch_sockets(&self, inodes: impl IntoIterator<Item = u64>) {
+        let mut sockets = self.answering.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.extend(inodes);
     }
 
     pub(super) fn programmed(&self, class: ServiceClass, took: Duration) {
@@ -129,40 +106,6 @@ impl Metrics {
     }
 }
 
-fn type_label(rr_type: Option<RrType>) -> &'static str {
-    match rr_type {
-        Some(RrType::A) => "A",
-        Some(RrType::AAAA) => "AAAA",
-        Some(RrType::SRV) => "SRV",
-        Some(RrType::PTR) => "PTR",
-        Some(RrType::SOA) => "SOA",
-        Some(RrType::NS) => "NS",
-        Some(RrType::TXT) => "TXT",
-        Some(RrType::CNAME) => "CNAME",
-        Some(RrType::ANY) => "ANY",
-        _ => "other",
-    }
-}
-
-fn rcode_label(rcode: Rcode) -> &'static str {
-    match rcode {
-        Rcode::NoError => "NOERROR",
-        Rcode::FormErr => "FORMERR",
-        Rcode::ServFail => "SERVFAIL",
-        Rcode::NxDomain => "NXDOMAIN",
-        Rcode::NotImp => "NOTIMP",
-        Rcode::Refused => "REFUSED",
-        Rcode::BadVers => "BADVERS",
-    }
-}
-
-fn transport_label(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
-}
-
 fn service_label(class: ServiceClass) -> &'static str {
     match class {
         ServiceClass::ClusterIp => "cluster_ip",
@@ -174,20 +117,30 @@ fn service_label(class: ServiceClass) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::lookup::RrType;
+    use crate::dns::reply::Rcode;
+    use crate::dns::tally::Answered;
 
     #[test]
     fn the_text_form_has_every_family() {
         let (metrics, mut registry) = (Metrics::default(), Registry::default());
         metrics.register(&mut registry);
-        let reply = Reply { octets: Vec::new(), rcode: Rcode::NxDomain, rr_type: Some(RrType::A) };
-        metrics.replied(&reply, Transport::Udp, Duration::from_micros(3));
+        let zones = crate::dns::DnsConfig::default().check(&[]).unwrap();
+        let answered = Answered { zone: 0, rr_type: Some(RrType::A), rcode: Rcode::NxDomain, size: 99 };
+        for mut tally in [metrics.tally(Transport::Udp, &zones), metrics.tally(Transport::Udp, &zones)] {
+            tally.answered(&answered);
+            tally.took(Duration::from_micros(3), 1);
+        }
         metrics.programmed(ServiceClass::HeadlessWithSelector, Duration::from_millis(3));
         metrics.relisted();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            "ordinal_dns_responses_total{type=\"A\",rcode=\"NXDOMAIN\",transport=\"udp\"} 1",
-            "ordinal_dns_request_duration_seconds_count{transport=\"udp\"} 1",
+            "ordinal_dns_responses_total{zone=\"cluster.local.\",type=\"A\",rcode=\"NXDOMAIN\",transport=\"udp\"} 2",
+            "ordinal_dns_request_duration_seconds_count{transport=\"udp\"} 2",
+            "ordinal_dns_request_duration_seconds_bucket{le=\"0.000004\",transport=\"udp\"} 2",
+            "ordinal_dns_response_size_bytes_sum{transport=\"udp\"} 198",
+            "ordinal_dns_dropped_total 0",
             "ordinal_dns_programming_duration_seconds_count{service_kind=\"headless_with_selector\"} 1",
             "ordinal_dns_synced 1",
             "ordinal_dns_relists_total 1",

@@ -21,15 +21,20 @@ pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod narrow;
+mod random;
 pub mod records;
+pub mod reply;
 pub mod request;
 pub mod respond;
 mod responder;
 mod reverse;
+mod scrape;
 pub mod serve;
+mod tally;
 mod tcp;
 mod udp;
 pub mod watch;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

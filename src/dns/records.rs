@@ -190,6 +190,16 @@ impl ServiceEntry {
         self.names.iter().map(|name| EndpointRef { entry: self, name })
     }
 
+    /// How many names [`ServiceEntry::endpoints`] has.
+    pub fn endpoint_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// One of [`ServiceEntry::endpoints`] by its place.
+    pub fn endpoint_at(&self, at: usize) -> Option<EndpointRef<'_>> {
+        self.names.get(at).map(|name| EndpointRef { entry: self, name })
+    }
+
     /// Those of [`ServiceEntry::endpoints`] that have `address`, found by binary search.
     pub fn endpoints_with(&self, address: IpAddr) -> impl Iterator<Item = EndpointRef<'_>> {
         let (positions, span): (_, fn(&EndpointName) -> Span) = match address {

@@ -14,19 +14,12 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, B
 
 use super::config::{Shuffle, Zone, Zones};
 use super::index::View;
-use super::lookup::{Absence, Answer, Outcome, Records, RrType, Target, lookup};
+use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::NameRef;
+use super::random::Random;
+pub use super::reply::{Additions, Rcode, Reply};
+use super::reply::{Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
 use super::request::{HEADER, Header, Received, Request, receive};
-
-/// The version of the Kubernetes DNS schema that is served.
-const SCHEMA_VERSION: &str = "1.1.0";
-/// TTL of the schema version record, in seconds.
-const SCHEMA_VERSION_TTL: u32 = 28_800;
-const SOA_REFRESH: i32 = 7200;
-const SOA_RETRY: i32 = 1800;
-const SOA_EXPIRE: i32 = 86_400;
-/// Extended DNS error "Not Ready" (RFC 8914 §4.15).
-const EDE_NOT_READY: u16 = 14;
 
 /// How a request came, which decides the size of the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,29 +30,22 @@ pub enum Transport {
     Tcp,
 }
 
-/// Response codes in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of the IANA registry")]
-#[repr(u16)]
-pub enum Rcode {
-    NoError = 0,
-    FormErr = 1,
-    ServFail = 2,
-    NxDomain = 3,
-    NotImp = 4,
-    Refused = 5,
-    BadVers = 16,
+/// What a readable request gets.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// Its question and nothing else.
+    Refused(Rcode),
+    /// An answer.
+    Answer(Answer<'a>),
 }
 
-/// A reply and what it was about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The message.
-    pub octets: Vec<u8>,
-    /// Its response code.
-    pub rcode: Rcode,
-    /// The type asked for, if the question could be read.
-    pub rr_type: Option<RrType>,
+/// Decides about a readable request, whatever the codec of its reply. Zone transfers over TCP are the caller's.
+pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) -> Verdict<'a> {
+    let transfer = request.is_transfer().then_some(Rcode::Refused);
+    match request.objection().or(transfer) {
+        Some(rcode) => Verdict::Refused(rcode),
+        None => Verdict::Answer(lookup(view, zones, request.name.as_name(), request.rr_type)),
+    }
 }
 
 /// Answers one packet; `None` when it must be dropped (too short for a header, or itself a response).
@@ -69,23 +55,35 @@ pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, 
     let request = match receive(packet) {
         Received::Noise => return None,
         Received::Unreadable(header, rcode) => {
-            return Some(Reply { octets: header.bare_reply(rcode, false).to_vec(), rcode, rr_type: None });
+            let octets = header.bare_reply(rcode, zones.recursion()).to_vec();
+            return Some(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
         }
         Received::Query(request) => request,
     };
     let limit = request.limit(transport, zones);
-    let refusal = request.is_transfer().then_some(Rcode::Refused);
-    if let Some(rcode) = request.objection().or(refusal) {
-        return Some(compose(&request, zones, limit, &Content::only(rcode)));
-    }
-    let answer = lookup(view, zones, request.name.as_name(), request.rr_type);
-    let content = Render { zones, serial: view.serial(), random: Random(seed) }.content(&request, &answer);
-    Some(compose(&request, zones, limit, &content))
+    Some(match decide(&request, view, zones) {
+        Verdict::Refused(rcode) => {
+            compose(&request, zones, limit, &Content::only(rcode), &Additions::default())
+        }
+        Verdict::Answer(answer) => {
+            let render = Render { zones, serial: view.serial(), random: Random::new(seed) };
+            let content = render.content(&request, &answer);
+            let reply = compose(&request, zones, limit, &content, &Additions::of(&answer));
+            Reply { zone: zones.label_of(answer.zone), ..reply }
+        }
+    })
 }
 
 /// Encodes the reply in at most `limit` octets.
-fn compose(request: &Request<'_>, zones: &Zones, limit: u16, content: &Content) -> Reply {
-    let opt = opt(request, zones, content);
+fn compose(
+    request: &Request<'_>,
+    zones: &Zones,
+    limit: u16,
+    content: &Content,
+    additions: &Additions,
+) -> Reply {
+    let opt = additions.opt(request, content.fixed.rcode, zones);
+    let opt = opt.as_bytes();
     let mut octets = Vec::with_capacity(512);
     let mut message = Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
     message.inner.emit_vec(&[0; HEADER]).expect("a header fits an empty buffer");
@@ -94,7 +92,7 @@ fn compose(request: &Request<'_>, zones: &Zones, limit: u16, content: &Content) 
     let fixed = &request.question[request.spelling().len()..];
     question.and_then(|()| message.inner.emit_vec(fixed)).expect("a question fits 512 octets");
 
-    let mut flags = content.flags;
+    let Fixed { rcode, mut flags } = content.fixed;
     let mut counts = [1u16, 0, 0, u16::from(!opt.is_empty())];
     let all_answers = content.answers.iter().all(|it| message.push(it, &mut counts[1]));
     let all_authority = all_answers && content.authority.iter().all(|it| message.push(it, &mut counts[2]));
@@ -107,29 +105,12 @@ fn compose(request: &Request<'_>, zones: &Zones, limit: u16, content: &Content) 
         flags |= Header::TC;
     }
     drop(message);
-    octets.extend_from_slice(&opt);
-    octets[..4].copy_from_slice(&request.header.reply(flags, content.rcode, false));
+    octets.extend_from_slice(opt);
+    octets[..4].copy_from_slice(&request.header.reply(flags, rcode, zones.recursion()));
     for (at, count) in counts.iter().enumerate() {
         octets[4 + 2 * at..6 + 2 * at].copy_from_slice(&count.to_be_bytes());
     }
-    Reply { octets, rcode: content.rcode, rr_type: Some(request.rr_type) }
-}
-
-/// The OPT record of the reply: present when and only when the request had one (RFC 6891 §6.1.1). Options of the
-/// request are ignored and never sent back.
-fn opt(request: &Request<'_>, zones: &Zones, content: &Content) -> Vec<u8> {
-    let Some(edns) = &request.edns else { return Vec::new() };
-    let mut opt = vec![0, 0, 41];
-    opt.extend(zones.max_udp_payload.to_be_bytes());
-    opt.extend([(content.rcode as u16 >> 4) as u8, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0]);
-    match content.extended_error {
-        None => opt.extend([0, 0]),
-        Some(code) => {
-            opt.extend([0, 6, 0, 15, 0, 2]);
-            opt.extend(code.to_be_bytes());
-        }
-    }
-    opt
+    Reply { octets, rcode, rr_type: Some(request.rr_type), zone: zones.label_of(None) }
 }
 
 struct Encoder<'a> {
@@ -169,20 +150,21 @@ impl Encoder<'_> {
 /// The sections of a reply, before they are fitted into a message.
 #[derive(Debug)]
 struct Content {
-    rcode: Rcode,
-    flags: u8,
+    fixed: Fixed,
     answers: Vec<Record>,
     authority: Vec<Record>,
     /// By RRset.
     additional: Vec<Vec<Record>>,
-    extended_error: Option<u16>,
 }
 
 impl Content {
     /// Empty sections, not authoritative.
     fn only(rcode: Rcode) -> Self {
-        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rcode, flags: 0, answers, authority, additional, extended_error: None }
+        Self::empty(Fixed { rcode, flags: 0 })
+    }
+
+    fn empty(fixed: Fixed) -> Self {
+        Self { fixed, answers: Vec::new(), authority: Vec::new(), additional: Vec::new() }
     }
 }
 
@@ -195,8 +177,7 @@ struct Render<'a> {
 
 impl Render<'_> {
     fn content(mut self, request: &Request<'_>, answer: &Answer<'_>) -> Content {
-        let mut content = Content::only(Rcode::NoError);
-        content.flags = Header::AA;
+        let mut content = Content::empty(Fixed::of(answer));
         let ttl = self.zones.ttl;
         let mut owner = to_name(request.spelling()).expect("the name has been read before");
         for alias in &answer.aliases {
@@ -207,20 +188,11 @@ impl Render<'_> {
         }
         match &answer.outcome {
             Outcome::Records(records) => self.records(records, &owner, &mut content),
-            Outcome::AliasOnly => {}
             Outcome::NoData(zone) => content.authority.extend(self.soa(zone, self.zones.negative_ttl)),
             Outcome::NxDomain(zone, absence) => {
-                content.rcode = Rcode::NxDomain;
-                let ttl = match absence {
-                    Absence::Unknown => self.zones.negative_ttl,
-                    Absence::Pending => self.zones.pending_ttl,
-                };
-                content.authority.extend(self.soa(zone, ttl));
+                content.authority.extend(self.soa(zone, self.zones.absence_ttl(*absence)));
             }
-            Outcome::NotOurZone => return Content::only(Rcode::Refused),
-            Outcome::NotSynced => {
-                return Content { extended_error: Some(EDE_NOT_READY), ..Content::only(Rcode::ServFail) };
-            }
+            Outcome::AliasOnly | Outcome::NotOurZone | Outcome::NotSynced => {}
         }
         content
     }
@@ -286,15 +258,15 @@ impl Render<'_> {
 
     /// `None` when the zone's name is too long to hold `ns.dns.` in front.
     fn soa(&self, zone: &Zone, ttl: u32) -> Option<Record> {
-        let mut hostmaster = b"\x0ahostmaster".to_vec();
+        let mut hostmaster = Soa::HOSTMASTER.to_vec();
         hostmaster.extend_from_slice(zone.apex().wire());
         let soa = SOA::new(
             name_server(zone.apex())?,
             to_name(&hostmaster)?,
             self.serial,
-            SOA_REFRESH,
-            SOA_RETRY,
-            SOA_EXPIRE,
+            Soa::REFRESH as i32,
+            Soa::RETRY as i32,
+            Soa::EXPIRE as i32,
             self.zones.negative_ttl,
         );
         Some(Record::from_rdata(to_name(zone.apex().wire())?, ttl, RData::SOA(soa)))
@@ -321,7 +293,7 @@ fn address_sets(
 }
 
 fn name_server(apex: NameRef<'_>) -> Option<Name> {
-    let mut wire = b"\x02ns\x03dns".to_vec();
+    let mut wire = Soa::NAME_SERVER.to_vec();
     wire.extend_from_slice(apex.wire());
     to_name(&wire)
 }
@@ -333,35 +305,4 @@ fn target_name(target: Target<'_>) -> Option<Name> {
 /// `None` for a name of more than 255 octets: nobody could ask for it either.
 fn to_name(wire: &[u8]) -> Option<Name> {
     Name::read(&mut BinDecoder::new(wire)).ok()
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast and good enough to spread load. Not for secrets.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// A number below `bound`, each equally likely: values of the last, incomplete run of `bound` numbers are redrawn.
-    fn below(&mut self, bound: u64) -> u64 {
-        let whole = u64::MAX - u64::MAX % bound;
-        loop {
-            let drawn = self.next();
-            if drawn < whole {
-                return drawn % bound;
-            }
-        }
-    }
-
-    /// Fisher-Yates: every order equally likely.
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last as u64 + 1) as usize);
-        }
-    }
 }

@@ -20,7 +20,7 @@ use tracing::{debug, info};
 
 use super::config::DnsConfig;
 use super::index::Index;
-use super::listen::{Listening, published_addresses};
+use super::listen::{Listening, inode, published_addresses};
 use super::metrics::Metrics;
 use super::responder::Responder;
 use super::{tcp, udp};
@@ -50,6 +50,7 @@ impl Server {
         let zones = config
             .check(&published_addresses(&addresses))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        metrics.watch_sockets(sockets.iter().flat_map(|it| &it.udp).filter_map(inode));
         let index = Arc::new(Index::new(u32::try_from(Timestamp::now().as_second()).unwrap_or(0)));
         let responder = Arc::new(Responder::new(index, zones, metrics));
         Ok(Self { sockets, responder, lameduck: config.lameduck.unwrap_or(LAMEDUCK) })

@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::respond::Transport;
 use super::responder::Responder;
 
 /// How long a TCP connection may be silent, or a client may take to read a reply.
@@ -94,7 +93,7 @@ async fn serve_connection(
         };
         packet.resize(usize::from(len), 0);
         timeout(TCP_IDLE, read.read_exact(&mut packet)).await??;
-        let Some(reply) = responder.answer(&packet, Transport::Tcp) else { continue };
+        let Some(reply) = responder.answer(&packet) else { continue };
         let mut framed = Vec::with_capacity(reply.octets.len() + 2);
         framed.extend(u16::try_from(reply.octets.len()).map_err(io::Error::other)?.to_be_bytes());
         framed.extend(reply.octets);

@@ -28,7 +28,9 @@ fn fixture() -> Fixture {
 }
 
 fn udp(fixture: &Fixture, packet: &[u8]) -> Option<Vec<u8>> {
-    respond(packet, Transport::Udp, &fixture.index.view(), &fixture.zones, 7).map(|it| it.octets)
+    let reply = respond(packet, Transport::Udp, &fixture.index.view(), &fixture.zones, 7).map(|it| it.octets);
+    fixture.answer(packet, Transport::Udp);
+    reply
 }
 
 fn decode(octets: &[u8]) -> Message {

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
@@ -13,8 +14,7 @@ use nix::sys::socket::{
 use tracing::debug;
 
 use super::{MAX_QUERY, MAX_REPLY};
-use crate::dns::respond::Transport;
-use crate::dns::responder::Responder;
+use crate::dns::responder::UdpResponder;
 
 /// Datagrams received at once. More gain nothing (docs/PERFORMANCE.md).
 const BATCH: usize = 32;
@@ -99,7 +99,7 @@ impl Receiver {
     }
 
     /// Waits for datagrams and answers what has come, at most one batch.
-    pub fn answer_some(&mut self, responder: &Responder) {
+    pub fn answer_some(&mut self, responder: &mut UdpResponder) {
         let outcome = match self {
             Self::V4(it) => it.answer_some(responder),
             Self::V6(it) => it.answer_some(responder),
@@ -130,8 +130,9 @@ impl<S: Client> Batches<S> {
         }
     }
 
-    fn answer_some(&mut self, responder: &Responder) -> io::Result<()> {
+    fn answer_some(&mut self, responder: &mut UdpResponder) -> io::Result<()> {
         let (received, count) = self.receive()?;
+        let began = Instant::now();
         let nothing = Outgoing { slot: 0, len: 0, to: None, from: None };
         let mut outgoing = [nothing; BATCH];
         let mut waiting = 0;
@@ -139,13 +140,16 @@ impl<S: Client> Batches<S> {
             // Nobody can have sent from port 0; a reply would fail.
             let Some(datagram) = datagram.filter(|it| it.client.port() != 0) else { continue };
             let query = &self.queries[at * MAX_QUERY..][..datagram.len];
-            if let Some(reply) = responder.answer(query, Transport::Udp) {
-                let len = reply.octets.len();
-                self.replies[waiting * MAX_REPLY..][..len].copy_from_slice(&reply.octets);
+            let reply = &mut self.replies[waiting * MAX_REPLY..][..MAX_REPLY];
+            if let Some(len) = responder.answer(query, reply) {
                 let (to, from) = (Some(datagram.client), datagram.asked);
                 outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
                 waiting += 1;
             }
+        }
+        if waiting > 0 {
+            // What each query waited for the others of its batch is part of its time.
+            responder.took(began.elapsed(), waiting as u64);
         }
         for run in outgoing[..waiting].chunk_by(|a, b| a.from == b.from) {
             self.send(run);

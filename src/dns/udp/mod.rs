@@ -42,8 +42,9 @@ impl Worker {
         let (stop, receiving) = (stopping.clone(), socket.try_clone()?);
         let thread = std::thread::Builder::new().name("dns-udp".to_owned()).spawn(move || {
             let mut receiver = platform::Receiver::new(receiving, address);
+            let mut responder = responder.worker();
             while !stop.load(Ordering::Relaxed) {
-                receiver.answer_some(&responder);
+                receiver.answer_some(&mut responder);
             }
         })?;
         Ok(Self { thread: Some(thread), socket, stopping })

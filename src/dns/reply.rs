@@ -1,0 +1,158 @@
+//! What both codecs put into a reply besides records: response code, flags, the OPT record, the constants of the SOA.
+//!
+//! ([`Answer`], options) ──[`Fixed::of`], [`Additions::of`]──▶ `dns::wire`, `dns::respond`
+//!
+//! Sources: RFC 1035 §3.3.13, RFC 6891 §6.1, RFC 7873 §4, RFC 8914.
+
+use super::config::Zones;
+use super::lookup::{Answer, Outcome, RrType};
+use super::request::{Header, Request};
+
+/// The version of the Kubernetes DNS schema that is served.
+pub const SCHEMA_VERSION: &str = "1.1.0";
+/// TTL of the schema version record, in seconds.
+pub const SCHEMA_VERSION_TTL: u32 = 28_800;
+
+/// The fields of every SOA record that do not change.
+#[derive(Debug)]
+pub struct Soa;
+
+impl Soa {
+    /// Labels of the primary server's name left of the zone.
+    pub const NAME_SERVER: &[u8] = b"\x02ns\x03dns";
+    /// Label of the mailbox left of the zone.
+    pub const HOSTMASTER: &[u8] = b"\x0ahostmaster";
+    /// Seconds between refreshes of a secondary.
+    pub const REFRESH: u32 = 7200;
+    /// Seconds between its retries.
+    pub const RETRY: u32 = 1800;
+    /// Seconds after which it gives up.
+    pub const EXPIRE: u32 = 86_400;
+}
+
+/// Response codes in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are those of the IANA registry")]
+#[repr(u16)]
+pub enum Rcode {
+    NoError = 0,
+    FormErr = 1,
+    ServFail = 2,
+    NxDomain = 3,
+    NotImp = 4,
+    Refused = 5,
+    NotAuth = 9,
+    BadVers = 16,
+    BadCookie = 23,
+}
+
+/// Extended DNS errors in use (RFC 8914 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ExtendedError {
+    /// The data may be out of date.
+    StaleAnswer = 3,
+    /// The first full list has not arrived.
+    NotReady = 14,
+    /// No upstream answered.
+    NoReachableAuthority = 22,
+    /// An upstream failed in another way.
+    NetworkError = 23,
+}
+
+/// A reply and what it was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The message.
+    pub octets: Vec<u8>,
+    /// Its response code.
+    pub rcode: Rcode,
+    /// The type asked for, if the question could be read.
+    pub rr_type: Option<RrType>,
+    /// The place of its zone, see [`Zones::label_of`].
+    pub zone: usize,
+}
+
+/// Response code and flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    /// Of the last name of the chain (RFC 6604).
+    pub rcode: Rcode,
+    /// [`Header::AA`] or nothing.
+    pub flags: u8,
+}
+
+impl Fixed {
+    /// What an answer says before its records.
+    pub fn of(answer: &Answer<'_>) -> Self {
+        let (rcode, flags) = match answer.outcome {
+            Outcome::Records(_) | Outcome::NoData(_) | Outcome::AliasOnly => (Rcode::NoError, Header::AA),
+            Outcome::NxDomain(..) => (Rcode::NxDomain, Header::AA),
+            Outcome::NotOurZone => (Rcode::Refused, 0),
+            Outcome::NotSynced => (Rcode::ServFail, 0),
+        };
+        Self { rcode, flags }
+    }
+}
+
+/// What goes into the OPT record of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Additions {
+    /// Why the answer is not what it could be.
+    pub extended_error: Option<ExtendedError>,
+    /// Client and server cookie.
+    pub cookie: Option<[u8; 24]>,
+}
+
+impl Additions {
+    /// What an answer adds.
+    pub fn of(answer: &Answer<'_>) -> Self {
+        let not_ready = matches!(answer.outcome, Outcome::NotSynced).then_some(ExtendedError::NotReady);
+        Self { extended_error: not_ready, cookie: None }
+    }
+
+    /// The OPT record: present when and only when the request had one (RFC 6891 §6.1.1). Options of the request that are
+    /// not implemented are ignored and never sent back.
+    pub fn opt(&self, request: &Request<'_>, rcode: Rcode, zones: &Zones) -> Opt {
+        let mut opt = Opt { octets: [0; Opt::MAX], len: 0 };
+        let Some(edns) = &request.edns else { return opt };
+        let [high, low] = zones.max_udp_payload.to_be_bytes();
+        let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
+        opt.put(&[0, 0, 41, high, low, (rcode as u16 >> 4) as u8, 0, dnssec_ok, 0, 0, 0]);
+        if let Some(cookie) = &self.cookie {
+            opt.put(&[0, 10, 0, 24]);
+            opt.put(cookie);
+        }
+        if let Some(error) = self.extended_error {
+            opt.put(&[0, 15, 0, 2]);
+            opt.put(&(error as u16).to_be_bytes());
+        }
+        let options = opt.len - Opt::FIXED;
+        opt.octets[Opt::FIXED - 1] = options as u8;
+        opt
+    }
+}
+
+/// An OPT record, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Opt {
+    octets: [u8; Self::MAX],
+    len: usize,
+}
+
+impl Opt {
+    /// Owner, type, class, TTL and length.
+    const FIXED: usize = 11;
+    /// With a cookie and an extended error.
+    const MAX: usize = Self::FIXED + 28 + 6;
+
+    fn put(&mut self, octets: &[u8]) {
+        self.octets[self.len..self.len + octets.len()].copy_from_slice(octets);
+        self.len += octets.len();
+    }
+
+    /// The record on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+}
