@@ -28,9 +28,17 @@ fn fixture() -> Fixture {
 }
 
 fn udp(fixture: &Fixture, packet: &[u8]) -> Option<Vec<u8>> {
-    let reply = respond(packet, Transport::Udp, &fixture.index.view(), &fixture.zones, 7).map(|it| it.octets);
     fixture.answer(packet, Transport::Udp);
-    reply
+    composed(fixture, packet, Transport::Udp)
+}
+
+/// The reply of the codec that UDP uses.
+fn composed(fixture: &Fixture, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    let mut out = vec![0; 65_535];
+    let view = fixture.index.view();
+    let composed = Composer::new(7).respond(packet, transport, &view, &fixture.zones, &mut out)?;
+    out.truncate(composed.len);
+    Some(out)
 }
 
 fn decode(octets: &[u8]) -> Message {
@@ -230,31 +238,42 @@ fn section_11_sizes() {
 #[test]
 fn section_11_every_order_is_equally_likely() {
     let mut fixture =
-        Fixture::new("{}", "ns p\nsvc p/s headless\nslice p/s : 10.0.0.1=a 10.0.0.2=b 10.0.0.3=c");
+        Fixture::new("{}", "ns p\nsvc p/s headless x:1\nslice p/s x:1 : 10.0.0.1=a 10.0.0.2=b 10.0.0.3=c");
     fixture.zones.shuffle = Shuffle::On;
-    let packet = query("s.p.svc A").to_vec().unwrap();
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    for seed in 0..6000 {
-        let reply = respond(&packet, Transport::Udp, &fixture.index.view(), &fixture.zones, seed).unwrap();
-        *seen.entry(print(&decode(&reply.octets))).or_default() += 1;
+    let view = fixture.index.view();
+    for question in ["s.p.svc A", "s.p.svc SRV"] {
+        let packet = query(question).to_vec().unwrap();
+        let (mut seen, mut seen_composed) = (BTreeMap::<String, u32>::new(), BTreeMap::<String, u32>::new());
+        let (mut composer, mut out) = (Composer::new(7), [0; 4096]);
+        for seed in 0..6000 {
+            let reply = respond(&packet, Transport::Udp, &view, &fixture.zones, seed).unwrap();
+            *seen.entry(print(&decode(&reply.octets))).or_default() += 1;
+            let reply = composer.respond(&packet, Transport::Udp, &view, &fixture.zones, &mut out).unwrap();
+            *seen_composed.entry(print(&decode(&out[..reply.len]))).or_default() += 1;
+        }
+        for seen in [seen, seen_composed] {
+            assert_eq!(seen.len(), 6, "{question}: {seen:?}");
+            assert!(seen.values().all(|it| (850..1150).contains(it)), "{question}: {seen:?}");
+        }
     }
-    assert_eq!(seen.len(), 6, "{seen:?}");
-    assert!(seen.values().all(|it| (850..1150).contains(it)), "{seen:?}");
 }
 
 /// Any packet: silence, or a reply with its id that decodes and is never to a response.
 fn survives(fixture: &Fixture, packet: &[u8]) {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let reply = respond(packet, transport, &fixture.index.view(), &fixture.zones, 1);
-        let Some(reply) = reply else {
+        fixture.answer(packet, transport);
+        let reply = respond(packet, transport, &fixture.index.view(), &fixture.zones, 1).map(|it| it.octets);
+        let (Some(reply), Some(composed)) = (reply, composed(fixture, packet, transport)) else {
             assert!(packet.len() < 12 || packet[2] & 0x80 != 0, "only responses and stubs are dropped");
             continue;
         };
         assert!(packet[2] & 0x80 == 0, "a response was answered");
-        assert_eq!(reply.octets[..2], packet[..2]);
-        assert!(transport == Transport::Tcp || reply.octets.len() <= 1232);
-        let message = decode(&reply.octets);
-        assert_eq!(message.metadata.op_code, OpCode::from_u8(packet[2] >> 3 & 15));
+        for reply in [reply, composed] {
+            assert_eq!(reply[..2], packet[..2]);
+            assert!(transport == Transport::Tcp || reply.len() <= 1232);
+            let message = decode(&reply);
+            assert_eq!(message.metadata.op_code, OpCode::from_u8(packet[2] >> 3 & 15));
+        }
     }
 }
 
