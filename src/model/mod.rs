@@ -1,6 +1,8 @@
 //! Plain values that every part shares. Imports nothing of ours.
 
 pub mod duration;
+pub mod names;
+pub mod selector;
 
 use std::fmt;
 

@@ -7,13 +7,13 @@ mod decode;
 mod endpoints;
 mod error;
 mod metadata;
-pub mod names;
 mod pod;
 mod service;
 mod storage;
 mod workload;
 
 use crate::apiserver::resources::Resource;
+use crate::model::names;
 pub use decode::{decode_check, unknown_fields};
 pub use error::{FieldError, FieldErrorReason};
 use serde_json::Value;
