@@ -76,6 +76,7 @@ fn what_decides_is_pure() {
         "dns/model.rs",
         "dns/narrow.rs",
         "dns/records.rs",
+        "dns/selection.rs",
         "dns/lookup.rs",
         "dns/respond.rs",
         "statefulset/model.rs",

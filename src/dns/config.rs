@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lookup::Absence;
 use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
+use super::selection::Selection;
 
 /// Longest `ttl`, in seconds.
 pub const MAX_TTL: u32 = 3600;
@@ -314,6 +315,7 @@ impl DnsConfig {
                 return fail(format!("namespaces[{at}]"), format!("{namespace:?} is no namespace: {error}"));
             }
         }
+        Selection::of(self)?;
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         Ok(Zones {

@@ -29,6 +29,7 @@ pub mod respond;
 mod responder;
 mod reverse;
 mod scrape;
+pub mod selection;
 pub mod serve;
 mod tally;
 mod tcp;

@@ -20,13 +20,14 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::cache::{Cache, Event, Input};
 use super::config::DnsConfig;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::narrow;
+use super::selection::Selection;
 use crate::model::ObjectKey;
 
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
@@ -44,14 +45,26 @@ pub async fn run(
     synced: impl FnOnce() + Send,
     shutdown: CancellationToken,
 ) {
-    let all = watcher::Config::default;
+    let selection = match Selection::of(&config) {
+        Ok(selection) => selection,
+        // The configuration was checked before anything started.
+        Err(error) => {
+            error!(%error, "cannot watch");
+            return;
+        }
+    };
+    let labels = |selector: &Option<String>| match selector {
+        Some(selector) => watcher::Config::default().labels(selector),
+        None => watcher::Config::default(),
+    };
+    let (namespaces, services) = (labels(&selection.namespaces), labels(&selection.services));
     let mut streams = vec![
-        inputs(Api::<core::Namespace>::all(client.clone()), all(), Input::Namespace, narrow::namespace),
-        inputs(Api::<core::Service>::all(client.clone()), all(), Input::Service, narrow::service),
+        inputs(Api::<core::Namespace>::all(client.clone()), namespaces, Input::Namespace, narrow::namespace),
+        inputs(Api::<core::Service>::all(client.clone()), services, Input::Service, narrow::service),
     ];
     if config.endpoints {
-        let named = all().labels(narrow::SERVICE_NAME_LABEL);
-        streams.push(inputs(Api::<EndpointSlice>::all(client), named, Input::Slice, narrow::slice));
+        let slices = watcher::Config::default().labels(&selection.slices);
+        streams.push(inputs(Api::<EndpointSlice>::all(client), slices, Input::Slice, narrow::slice));
     }
     let mut batches = select_all(streams).ready_chunks(MAX_BATCH);
     let mut cache = Cache::new(&config);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -73,27 +73,48 @@ impl Cluster {
     }
 }
 
+/// A cluster and a server that follows it.
+struct Running {
+    cluster: Cluster,
+    shutdown: CancellationToken,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts with `prod/web` and its pod `web-0`; `config` is YAML.
+    async fn start(config: &str) -> Self {
+        let client = Client::new(ApiServer::new(Options::default()).router(), "default");
+        let config: DnsConfig = serde_saphyr::from_str(config).unwrap();
+        let config = DnsConfig { shuffle: Shuffle::Off, ..config };
+        let zones = config.check(&[]).unwrap();
+        let cluster = Cluster { client: client.clone(), index: Arc::new(Index::new(0)), zones };
+        cluster.create().await;
+        assert_eq!(cluster.ask("web-0.web.prod.svc A"), "SERVFAIL");
+        let (synced, wait) = oneshot::channel();
+        let shutdown = CancellationToken::new();
+        let watching = watch::run(
+            client,
+            cluster.index.clone(),
+            config,
+            Metrics::default(),
+            || synced.send(()).unwrap(),
+            shutdown.clone(),
+        );
+        let watching = tokio::spawn(watching);
+        wait.await.unwrap();
+        Self { cluster, shutdown, watching }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.watching.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn answers_follow_the_api_server() {
-    let client = Client::new(ApiServer::new(Options::default()).router(), "default");
-    let config = DnsConfig { shuffle: Shuffle::Off, ..DnsConfig::default() };
-    let zones = config.check(&[]).unwrap();
-    let cluster = Cluster { client: client.clone(), index: Arc::new(Index::new(0)), zones };
-    cluster.create().await;
-    assert_eq!(cluster.ask("web-0.web.prod.svc A"), "SERVFAIL");
-
-    let (synced, wait) = oneshot::channel();
-    let shutdown = CancellationToken::new();
-    let watching = watch::run(
-        client,
-        cluster.index.clone(),
-        config,
-        Metrics::default(),
-        || synced.send(()).unwrap(),
-        shutdown.clone(),
-    );
-    let watching = tokio::spawn(watching);
-    wait.await.unwrap();
+    let running = Running::start("{}").await;
+    let cluster = &running.cluster;
     assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.0.1");
     assert_eq!(cluster.ask("kubernetes.default.svc A"), "A 10.96.0.1");
 
@@ -113,6 +134,56 @@ async fn answers_follow_the_api_server() {
 
     cluster.slices().delete("web-1", &DeleteParams::default()).await.unwrap();
     cluster.until("web-0.web.prod.svc A", "NXDOMAIN").await;
-    shutdown.cancel();
-    watching.await.unwrap();
+    running.stop().await;
+}
+
+/// Labels are changed by a merge patch; `null` removes one.
+async fn label<K>(api: Api<K>, name: &str, labels: Value)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+    api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn labels_of_a_namespace_show_and_hide_all_of_its_names() {
+    let running = Running::start("namespaceSelector: team in (db, web),!legacy").await;
+    let cluster = &running.cluster;
+    let namespaces = || Api::<Namespace>::all(cluster.client.clone());
+    let questions = ["prod.svc A", "web.prod.svc A", "web-0.web.prod.svc A", "1.0.0.10.in-addr.arpa. PTR"];
+    let shown = ["NODATA", "A 10.0.0.1", "A 10.0.0.1", "PTR web-0.web.prod.svc.Z"];
+    let hidden = ["NXDOMAIN"; 4];
+    assert_eq!(questions.map(|it| cluster.ask(it)), hidden);
+    assert_eq!(cluster.ask("kubernetes.default.svc A"), "NXDOMAIN");
+    for (labels, want) in [
+        (json!({"team": "db"}), shown),
+        (json!({"legacy": ""}), hidden),
+        (json!({"legacy": null}), shown),
+        (json!({"team": "other"}), hidden),
+        (json!({"team": "web"}), shown),
+    ] {
+        label(namespaces(), "prod", labels).await;
+        cluster.until(questions[0], want[0]).await;
+        assert_eq!(questions.map(|it| cluster.ask(it)), want);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_selector_filters_services_and_slices() {
+    let running = Running::start("selector: expose=dns").await;
+    let cluster = &running.cluster;
+    let services = || Api::<ServiceObject>::namespaced(cluster.client.clone(), "prod");
+    assert_eq!(cluster.ask("prod.svc A"), "NODATA", "namespaces are not filtered by it");
+    assert_eq!(cluster.ask("kubernetes.default.svc A"), "NXDOMAIN");
+    label(cluster.slices(), "web-1", json!({"expose": "dns"})).await;
+    label(services(), "web", json!({"expose": "dns"})).await;
+    cluster.until("web-0.web.prod.svc A", "A 10.0.0.1").await;
+    label(cluster.slices(), "web-1", json!({"expose": null})).await;
+    cluster.until("1.0.0.10.in-addr.arpa. PTR", "NXDOMAIN").await;
+    assert_eq!(cluster.ask("web.prod.svc A"), "NXDOMAIN/1", "a headless service without endpoints");
+    label(services(), "web", json!({"expose": "no"})).await;
+    cluster.until("web.prod.svc A", "NXDOMAIN").await;
+    running.stop().await;
 }
