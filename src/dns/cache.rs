@@ -4,17 +4,22 @@
 //!
 //! Synchronous and without a clock. Inputs only mark what they touch; one `publish` after a batch of events rebuilds each
 //! touched service once, so that several slices of one batch become visible together. A list replaces what was known of
-//! its kind when it ends, never before, and is published as one whole. Nothing is published until every kind has been
-//! listed once.
+//! its kind when it ends, never before. Nothing is published until every kind has been listed once, and then everything as
+//! one whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::config::DnsConfig;
+use super::config::{DnsConfig, PodMode};
+use super::expected::Ordinals;
 use super::index::{Change, Index};
-use super::model::{Selector, Service, ServiceKind, Slice};
+pub use super::known::Event;
+use super::known::{Changed, Known, Object};
+use super::model::{Pod, Selector, Service, ServiceKind, Set, Slice};
 use super::name::{Label, service_key};
+use super::pods::{Change as PodChange, ChangeKind};
 use super::records::{EmptyServices, RecordRules, ServiceEntry, service_entry};
 use crate::model::ObjectKey;
 
@@ -27,21 +32,10 @@ pub enum Input {
     Service(Event<Service>),
     /// Of the EndpointSlices.
     Slice(Event<Slice>),
-}
-
-/// A watch event of narrowed objects.
-#[derive(Debug)]
-pub enum Event<T> {
-    /// A full list begins; what is known stays until it ends.
-    ListStart,
-    /// An object of that list.
-    Listed(T),
-    /// The list is complete.
-    ListEnd,
-    /// An object was added or changed.
-    Applied(T),
-    /// An object is gone, or no longer means anything to DNS.
-    Removed(ObjectKey),
+    /// Of the Pods that are not over, in pod mode `verified`.
+    Pod(Event<Pod>),
+    /// Of the StatefulSets, with `pendingFromStatefulsets`.
+    Set(Event<Set>),
 }
 
 /// What feeds the endpoints of a service: the label of the programming latency metric.
@@ -60,64 +54,134 @@ pub enum ServiceClass {
 pub struct Published {
     /// Services whose records changed.
     pub services: usize,
-    /// Whether everything was replaced after a list.
+    /// Whether a full list ended in this batch.
     pub whole: bool,
     /// When the changes behind the slices of this batch began, from their annotation.
     pub triggers: Vec<(ServiceClass, Timestamp)>,
 }
 
-/// Narrowed objects of the three kinds.
+/// Kinds that are watched, each with the name a person knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kinds {
+    /// EndpointSlices.
+    pub slices: bool,
+    /// Pods.
+    pub pods: bool,
+    /// StatefulSets.
+    pub sets: bool,
+}
+
+impl Kinds {
+    /// What `config` needs besides Namespaces and Services.
+    pub fn of(config: &DnsConfig) -> Self {
+        Self {
+            slices: config.endpoints,
+            pods: config.pods == PodMode::Verified,
+            sets: config.pending_from_statefulsets,
+        }
+    }
+}
+
+/// Narrowed objects of every kind.
 pub struct Cache {
     rules: RecordRules,
+    kinds: Kinds,
     /// Empty: every namespace is exposed.
     exposed: BTreeSet<String>,
-    namespaces: BTreeSet<String>,
-    services: HashMap<ObjectKey, Service>,
-    /// By service, then by name of the slice.
-    slices: HashMap<ObjectKey, BTreeMap<String, Slice>>,
-    /// Service name of every slice.
-    slice_service: HashMap<ObjectKey, String>,
-    listing_namespaces: Listing<String>,
-    listing_services: Listing<Service>,
-    listing_slices: Listing<Slice>,
-    dirty: BTreeSet<ObjectKey>,
-    dirty_namespaces: bool,
-    dirty_whole: bool,
+    namespaces: Known<String>,
+    services: Known<Service>,
+    slices: Known<Slice>,
+    pods: Known<Pod>,
+    sets: Known<Set>,
+    slices_of: Grouped<Slice>,
+    sets_of: Grouped<Set>,
+    published_once: bool,
+    pending: Pending,
+}
+
+/// What [`Cache::publish`] has to look at.
+#[derive(Default)]
+struct Pending {
+    services: BTreeSet<ObjectKey>,
+    /// Services whose StatefulSets changed.
+    governed: BTreeSet<ObjectKey>,
+    namespaces: bool,
+    pods: Vec<PodChange>,
+    list_ended: bool,
     triggers: Vec<(ObjectKey, Timestamp)>,
 }
 
-/// How far the lists of one kind are.
-enum Listing<T> {
-    /// No list has ended yet.
-    Never(Vec<T>),
-    /// At least one has ended; `Some` while another one runs.
-    Done(Option<Vec<T>>),
+/// Objects by the service they belong to.
+struct Grouped<T>(HashMap<ObjectKey, Vec<Arc<T>>>);
+
+impl<T> Default for Grouped<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
 }
 
-impl<T> Listing<T> {
-    fn start(&mut self) {
-        match self {
-            Self::Never(buffer) => buffer.clear(),
-            Self::Done(buffer) => *buffer = Some(Vec::new()),
-        }
+impl<T> Grouped<T> {
+    fn get(&self, service: &ObjectKey) -> &[Arc<T>] {
+        self.0.get(service).map_or(&[], Vec::as_slice)
     }
 
-    fn push(&mut self, object: T) {
-        match self {
-            Self::Never(buffer) => buffer.push(object),
-            Self::Done(buffer) => buffer.get_or_insert_default().push(object),
-        }
+    fn insert(&mut self, service: ObjectKey, object: Arc<T>) {
+        self.0.entry(service).or_insert_with(|| Vec::with_capacity(1)).push(object);
     }
 
-    fn end(&mut self) -> Vec<T> {
-        match std::mem::replace(self, Self::Done(None)) {
-            Self::Never(buffer) => buffer,
-            Self::Done(buffer) => buffer.unwrap_or_default(),
+    fn remove(&mut self, service: &ObjectKey, object: &Arc<T>) {
+        let Some(members) = self.0.get_mut(service) else { return };
+        members.retain(|it| !Arc::ptr_eq(it, object));
+        if members.is_empty() {
+            self.0.remove(service);
         }
     }
+}
 
-    fn is_done(&self) -> bool {
-        matches!(self, Self::Done(_))
+impl Object for String {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new("", self)
+    }
+}
+
+impl Object for Service {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+}
+
+impl Object for Slice {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+}
+
+impl Object for Pod {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+}
+
+impl Object for Set {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+}
+
+impl Slice {
+    fn service_key(&self) -> ObjectKey {
+        ObjectKey::new(&self.key.namespace, &self.service)
+    }
+}
+
+impl Set {
+    fn service_key(&self) -> ObjectKey {
+        ObjectKey::new(&self.key.namespace, &self.service)
+    }
+
+    fn ordinals(&self) -> Ordinals {
+        let set = self.key.name.to_ascii_lowercase().into();
+        Ordinals { set, start: self.start, replicas: self.replicas }
     }
 }
 
@@ -126,131 +190,152 @@ impl Cache {
     pub fn new(config: &DnsConfig) -> Self {
         let hide = config.hide_empty_services && config.endpoints;
         let empty_services = if hide { EmptyServices::Hidden } else { EmptyServices::Published };
-        let listing_slices = if config.endpoints { Listing::Never(Vec::new()) } else { Listing::Done(None) };
         Self {
             rules: RecordRules { endpoint_names: config.endpoint_names, empty_services },
+            kinds: Kinds::of(config),
             exposed: config.namespaces.iter().map(|it| it.to_ascii_lowercase()).collect(),
-            namespaces: BTreeSet::new(),
-            services: HashMap::new(),
-            slices: HashMap::new(),
-            slice_service: HashMap::new(),
-            listing_namespaces: Listing::Never(Vec::new()),
-            listing_services: Listing::Never(Vec::new()),
-            listing_slices,
-            dirty: BTreeSet::new(),
-            dirty_namespaces: false,
-            dirty_whole: false,
-            triggers: Vec::new(),
+            namespaces: Known::default(),
+            services: Known::default(),
+            slices: Known::default(),
+            pods: Known::default(),
+            sets: Known::default(),
+            slices_of: Grouped::default(),
+            sets_of: Grouped::default(),
+            published_once: false,
+            pending: Pending::default(),
         }
     }
 
     /// Whether every kind has been listed once.
     pub fn is_synced(&self) -> bool {
-        self.listing_namespaces.is_done() && self.listing_services.is_done() && self.listing_slices.is_done()
+        self.waiting_for().next().is_none()
+    }
+
+    /// The kinds, in plural, whose first list has not ended.
+    pub fn waiting_for(&self) -> impl Iterator<Item = &'static str> {
+        let kinds = [
+            ("Namespaces", true, self.namespaces.is_listed()),
+            ("Services", true, self.services.is_listed()),
+            ("EndpointSlices", self.kinds.slices, self.slices.is_listed()),
+            ("Pods", self.kinds.pods, self.pods.is_listed()),
+            ("StatefulSets", self.kinds.sets, self.sets.is_listed()),
+        ];
+        kinds.into_iter().filter(|(_, watched, listed)| *watched && !listed).map(|(kind, _, _)| kind)
     }
 
     /// Takes one event in. Nothing is visible before [`Cache::publish`].
     pub fn apply(&mut self, input: Input) {
         match input {
-            Input::Namespace(event) => self.apply_namespace(event),
-            Input::Service(event) => self.apply_service(event),
-            Input::Slice(event) => self.apply_slice(event),
-        }
-    }
-
-    fn exposes(&self, namespace: &str) -> bool {
-        self.exposed.is_empty() || self.exposed.contains(namespace)
-    }
-
-    fn apply_namespace(&mut self, event: Event<String>) {
-        match event {
-            Event::ListStart => self.listing_namespaces.start(),
-            Event::Listed(name) => self.listing_namespaces.push(name),
-            Event::ListEnd => {
-                let listed = self.listing_namespaces.end();
-                self.namespaces = listed.into_iter().filter(|it| self.exposes(it)).collect();
-                self.dirty_whole = true;
+            Input::Namespace(event) => {
+                let Some(event) = self.exposed_only(event, |it| it) else { return };
+                self.pending.list_ended |= matches!(event, Event::ListEnd);
+                let changes = self.namespaces.apply(event);
+                self.namespaces_changed(&changes);
             }
-            Event::Applied(name) if self.exposes(&name) => {
-                self.dirty_namespaces |= self.namespaces.insert(name);
+            Input::Service(event) => {
+                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                self.pending.list_ended |= matches!(event, Event::ListEnd);
+                let changes = self.services.apply(event);
+                self.services_changed(changes);
             }
-            Event::Applied(_) => {}
-            Event::Removed(key) => self.dirty_namespaces |= self.namespaces.remove(&key.name),
-        }
-    }
-
-    fn apply_service(&mut self, event: Event<Service>) {
-        match event {
-            Event::ListStart => self.listing_services.start(),
-            Event::Listed(service) => self.listing_services.push(service),
-            Event::ListEnd => {
-                let listed =
-                    self.listing_services.end().into_iter().filter(|it| self.exposes(&it.key.namespace));
-                self.services = listed.map(|it| (it.key.clone(), it)).collect();
-                self.dirty_whole = true;
-            }
-            Event::Applied(service) if self.exposes(&service.key.namespace) => {
-                self.dirty.insert(service.key.clone());
-                self.services.insert(service.key.clone(), service);
-            }
-            Event::Applied(_) => {}
-            Event::Removed(key) => {
-                self.services.remove(&key);
-                self.dirty.insert(key);
-            }
-        }
-    }
-
-    fn apply_slice(&mut self, event: Event<Slice>) {
-        match event {
-            Event::ListStart => self.listing_slices.start(),
-            Event::Listed(slice) => self.listing_slices.push(slice),
-            Event::ListEnd => {
-                let listed = self.listing_slices.end();
-                self.slices.clear();
-                self.slice_service.clear();
-                for slice in listed {
-                    self.insert_slice(slice);
+            Input::Slice(event) => {
+                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                self.pending.list_ended |= matches!(event, Event::ListEnd);
+                let live = matches!(event, Event::Applied(_));
+                let changes = self.slices.apply(event);
+                if live {
+                    self.note_triggers(&changes);
                 }
-                self.dirty_whole = true;
+                self.slices_changed(changes);
             }
-            Event::Applied(slice) => {
-                let (service, trigger) =
-                    (ObjectKey::new(&slice.key.namespace, &slice.service), slice.trigger_time);
-                let moved = self.slice_service.get(&slice.key).is_some_and(|it| *it != slice.service);
-                if moved {
-                    self.remove_slice(&slice.key.clone());
-                }
-                let old_trigger = self.insert_slice(slice).and_then(|it| it.trigger_time);
-                if let Some(trigger) = trigger.filter(|it| Some(*it) != old_trigger) {
-                    self.triggers.push((service.clone(), trigger));
-                }
-                self.dirty.insert(service);
+            Input::Pod(event) => {
+                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                self.pending.list_ended |= matches!(event, Event::ListEnd);
+                let changes = self.pods.apply(event);
+                self.pods_changed(&changes);
             }
-            Event::Removed(key) => self.remove_slice(&key),
+            Input::Set(event) => {
+                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                self.pending.list_ended |= matches!(event, Event::ListEnd);
+                let changes = self.sets.apply(event);
+                self.sets_changed(changes);
+            }
         }
     }
 
-    /// Returns what the slice replaces. Slices of namespaces that are not exposed are not kept.
-    fn insert_slice(&mut self, slice: Slice) -> Option<Slice> {
-        if !self.exposes(&slice.key.namespace) {
-            return None;
-        }
-        self.slice_service.insert(slice.key.clone(), slice.service.clone());
-        let service = ObjectKey::new(&slice.key.namespace, &slice.service);
-        self.slices.entry(service).or_default().insert(slice.key.name.clone(), slice)
+    /// `None` for an object of a namespace that is not exposed: it is not kept.
+    fn exposed_only<T>(&self, event: Event<T>, namespace: impl Fn(&T) -> &String) -> Option<Event<T>> {
+        let keep = match &event {
+            Event::Listed(it) | Event::Applied(it) | Event::Compared(it) => {
+                self.exposed.is_empty() || self.exposed.contains(namespace(it))
+            }
+            Event::ListStart | Event::ListEnd | Event::Removed(_) => true,
+        };
+        keep.then_some(event)
     }
 
-    fn remove_slice(&mut self, key: &ObjectKey) {
-        let Some(service) = self.slice_service.remove(key) else { return };
-        let service = ObjectKey::new(&key.namespace, service);
-        if let Some(slices) = self.slices.get_mut(&service) {
-            slices.remove(&key.name);
-            if slices.is_empty() {
-                self.slices.remove(&service);
+    fn namespaces_changed(&mut self, changes: &[Changed<String>]) {
+        self.pending.namespaces |= !changes.is_empty();
+    }
+
+    fn services_changed(&mut self, changes: Vec<Changed<Service>>) {
+        for it in changes.into_iter().filter_map(|it| it.new.or(it.old)) {
+            self.pending.services.insert(it.key.clone());
+        }
+    }
+
+    fn slices_changed(&mut self, changes: Vec<Changed<Slice>>) {
+        for Changed { old, new } in changes {
+            if let Some(old) = old {
+                let service = old.service_key();
+                self.slices_of.remove(&service, &old);
+                self.pending.services.insert(service);
+            }
+            if let Some(new) = new {
+                let service = new.service_key();
+                self.slices_of.insert(service.clone(), new);
+                self.pending.services.insert(service);
             }
         }
-        self.dirty.insert(service);
+    }
+
+    fn note_triggers(&mut self, changes: &[Changed<Slice>]) {
+        for Changed { old, new } in changes {
+            let (old, Some(new)) = (old.as_ref().and_then(|it| it.trigger_time), new) else { continue };
+            if let Some(trigger) = new.trigger_time.filter(|it| Some(*it) != old) {
+                self.pending.triggers.push((new.service_key(), trigger));
+            }
+        }
+    }
+
+    fn pods_changed(&mut self, changes: &[Changed<Pod>]) {
+        // Gained before lost: an address that stays is never missing.
+        for (side, kind) in [(true, ChangeKind::Gained), (false, ChangeKind::Lost)] {
+            for pod in changes.iter().filter_map(|it| if side { it.new.as_ref() } else { it.old.as_ref() }) {
+                let Ok(label) = pod.key.namespace.parse::<Label>() else { continue };
+                let namespace: Box<[u8]> = label.as_bytes().into();
+                self.pending.pods.extend(pod.addresses.iter().map(|address| PodChange {
+                    namespace: namespace.clone(),
+                    address: *address,
+                    kind,
+                }));
+            }
+        }
+    }
+
+    fn sets_changed(&mut self, changes: Vec<Changed<Set>>) {
+        for Changed { old, new } in changes {
+            if let Some(old) = old {
+                let service = old.service_key();
+                self.sets_of.remove(&service, &old);
+                self.pending.governed.insert(service);
+            }
+            if let Some(new) = new {
+                let service = new.service_key();
+                self.sets_of.insert(service.clone(), new);
+                self.pending.governed.insert(service);
+            }
+        }
     }
 
     /// Makes everything applied so far visible. `now`: Unix time in seconds.
@@ -258,31 +343,35 @@ impl Cache {
         if !self.is_synced() {
             return Published::default();
         }
-        let dirty = std::mem::take(&mut self.dirty);
-        let triggers = std::mem::take(&mut self.triggers);
-        let namespaces = self.namespaces.iter().filter_map(|it| it.parse::<Label>().ok());
-        if std::mem::take(&mut self.dirty_whole) {
-            self.dirty_namespaces = false;
+        let pending = std::mem::take(&mut self.pending);
+        index.update_pods(&pending.pods, now);
+        let governed = pending.governed.iter().filter_map(|it| {
+            let ordinals = self.sets_of.get(it).iter().map(|it| it.ordinals()).collect();
+            Some((service_key(&it.name, &it.namespace)?.into(), ordinals))
+        });
+        index.update_expected(governed.collect(), now);
+        let namespaces = || self.namespaces.values().filter_map(|it| it.parse::<Label>().ok());
+        if !self.published_once {
+            self.published_once = true;
             let entries = self.services.values().filter_map(|it| self.entry(it));
-            index.reset(namespaces, entries, now);
-            return Published { services: self.services.len(), whole: true, triggers: Vec::new() };
+            index.reset(namespaces(), entries, now);
+            return Published { services: self.services.count(), whole: true, triggers: Vec::new() };
         }
-        if std::mem::take(&mut self.dirty_namespaces) {
-            index.set_namespaces(namespaces, now);
+        if pending.namespaces {
+            index.set_namespaces(namespaces(), now);
         }
-        let changes = dirty.iter().filter_map(|it| {
+        let changes = pending.services.iter().filter_map(|it| {
             let key = service_key(&it.name, &it.namespace)?.into();
             Some(Change { key, entry: self.services.get(it).and_then(|it| self.entry(it)) })
         });
         let services = index.update(changes.collect(), now);
-        let classes =
-            triggers.into_iter().filter_map(|(key, at)| Some((class(self.services.get(&key)?)?, at)));
-        Published { services, whole: false, triggers: classes.collect() }
+        let triggers = pending.triggers.into_iter();
+        let triggers = triggers.filter_map(|(key, at)| Some((class(self.services.get(&key)?)?, at)));
+        Published { services, whole: pending.list_ended, triggers: triggers.collect() }
     }
 
     fn entry(&self, service: &Service) -> Option<ServiceEntry> {
-        let slices: Vec<&Slice> =
-            self.slices.get(&service.key).into_iter().flat_map(BTreeMap::values).collect();
+        let slices: Vec<&Slice> = self.slices_of.get(&service.key).iter().map(|it| &**it).collect();
         service_entry(service, &slices, self.rules)
     }
 }

@@ -322,6 +322,7 @@ impl DnsConfig {
             served,
             primary,
             pods: self.pods,
+            pending_from_statefulsets: self.pending_from_statefulsets,
             ptr: self.ptr,
             shuffle: self.shuffle,
             max_udp_payload: self.max_udp_payload,
@@ -427,6 +428,8 @@ pub struct Zones {
     primary: usize,
     /// What pod address names answer.
     pub pods: PodMode,
+    /// Whether StatefulSets say which missing names are pending.
+    pub pending_from_statefulsets: bool,
     /// Which PTR records a shared address has.
     pub ptr: PtrMode,
     /// Order of records in replies.

@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
+use super::expected::{Expected, Governed};
 use super::name::Label;
+use super::pods::{Change as PodChange, PodAddresses};
 use super::records::ServiceEntry;
 use super::reverse::{Hint, Reverse};
 
@@ -44,6 +46,9 @@ struct Contents {
     shards: Box<[ArcSwap<Shard>]>,
     namespaces: ArcSwap<Namespaces>,
     reverse: ArcSwap<Reverse>,
+    /// These two change by themselves, in place, and outlive a reset.
+    pods: Arc<PodAddresses>,
+    expected: Arc<Expected>,
 }
 
 type Shard = HashSet<ByKey, RandomState>;
@@ -93,10 +98,10 @@ pub struct Change {
 }
 
 impl Contents {
-    fn new(sync: SyncState, hasher: RandomState) -> Self {
+    fn new(sync: SyncState, hasher: RandomState, pods: Arc<PodAddresses>, expected: Arc<Expected>) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::with_hasher(hasher.clone()))).collect();
         let namespaces = ArcSwap::default();
-        Self { sync, hasher, shards, namespaces, reverse: ArcSwap::default() }
+        Self { sync, hasher, shards, namespaces, reverse: ArcSwap::default(), pods, expected }
     }
 
     /// The shard of a key. Uses bits that the hash maps inside do not look at first.
@@ -108,7 +113,8 @@ impl Contents {
 impl Index {
     /// An empty index that is not synced. `now`: Unix time in seconds, the first SOA serial.
     pub fn new(now: u32) -> Self {
-        let contents = Contents::new(SyncState::Waiting, RandomState::default());
+        let contents =
+            Contents::new(SyncState::Waiting, RandomState::default(), Arc::default(), Arc::default());
         Self {
             contents: ArcSwap::from_pointee(contents),
             serial: AtomicU32::new(now),
@@ -192,6 +198,24 @@ impl Index {
         }
     }
 
+    /// Publishes pods that gained or lost addresses, for pod mode `verified`. `now`: Unix time in seconds.
+    pub fn update_pods(&self, changes: &[PodChange], now: u32) {
+        if !changes.is_empty() {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.contents.load().pods.update(changes);
+            self.bump(now);
+        }
+    }
+
+    /// Publishes the pod names that StatefulSets will bring. `now`: Unix time in seconds.
+    pub fn update_expected(&self, changes: Vec<Governed>, now: u32) {
+        if !changes.is_empty() {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.contents.load().expected.update(changes);
+            self.bump(now);
+        }
+    }
+
     /// Replaces everything in one swap: the result of a full list. The index is synced from then on.
     pub fn reset(
         &self,
@@ -201,7 +225,8 @@ impl Index {
     ) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.contents.load();
-        let new = Contents::new(SyncState::Synced, old.hasher.clone());
+        let (pods, expected) = (Arc::clone(&old.pods), Arc::clone(&old.expected));
+        let new = Contents::new(SyncState::Synced, old.hasher.clone(), pods, expected);
         let mut maps = vec![Shard::with_hasher(new.hasher.clone()); SHARDS];
         let mut all_hints = Vec::new();
         for entry in entries {
@@ -305,6 +330,16 @@ impl View {
     /// Whether the namespace exists and is exposed.
     pub fn has_namespace(&self, label: &[u8]) -> bool {
         self.namespaces.get_or_init(|| self.contents.namespaces.load()).contains(label)
+    }
+
+    /// Whether a pod of the namespace has the address: pod mode `verified`.
+    pub fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
+        self.contents.pods.contains(namespace, address)
+    }
+
+    /// Whether a StatefulSet of the service will bring a pod of that name. `service`: its key.
+    pub fn expects(&self, service: &[u8], label: &[u8]) -> bool {
+        self.contents.expected.contains(service, label)
     }
 
     /// The service of a key, in an existing namespace.

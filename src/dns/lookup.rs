@@ -74,7 +74,8 @@ pub enum Outcome<'a> {
 pub enum Absence {
     /// Nothing is known of the name.
     Unknown,
-    /// The name is known but not ready: a hostname of not-ready endpoints, a headless service without ready endpoints.
+    /// The name is known but not ready: a hostname of not-ready endpoints, a headless service without ready endpoints, or,
+    /// with `pendingFromStatefulsets`, a pod inside the ordinal range of a StatefulSet.
     Pending,
 }
 
@@ -331,15 +332,37 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, zone: &Zone, left: &'a [u8]) 
         [.., b"pod"] if zones.pods == PodMode::Disabled => missing,
         [namespace, b"pod"] if view.has_namespace(namespace) => Node::EmptyNonTerminal,
         [address, namespace, b"pod"] if view.has_namespace(namespace) => {
-            pod_address(address).map_or(missing, Node::Pod)
+            let verified = |it: &IpAddr| zones.pods != PodMode::Verified || view.has_pod(namespace, *it);
+            pod_address(address).filter(verified).map_or(missing, Node::Pod)
         }
         [below @ .., service, namespace, b"svc"] if below.len() <= 2 => {
             let start: usize = below.iter().map(|it| 1 + it.len()).sum();
             let end = start + service.len() + namespace.len() + 2;
-            view.service(&left[start..end]).map_or(missing, |entry| service_node(entry, below))
+            let key = &left[start..end];
+            let entry = view.service(key);
+            match entry.map_or(missing, |entry| service_node(entry, below)) {
+                Node::Missing(_)
+                    if zones.pending_from_statefulsets && will_come(view, entry, namespace, key, below) =>
+                {
+                    Node::Missing(Absence::Pending)
+                }
+                node => node,
+            }
         }
         _ => missing,
     }
+}
+
+/// Whether a missing name is that of a pod which a StatefulSet will bring, or may bring once its service exists.
+fn will_come(
+    view: &View,
+    entry: Option<&ServiceEntry>,
+    namespace: &[u8],
+    key: &[u8],
+    below: &[&[u8]],
+) -> bool {
+    let alias = entry.is_some_and(|it| matches!(it.published(), Published::ExternalName(_)));
+    matches!(below, [label] if !alias && view.has_namespace(namespace) && view.expects(key, label))
 }
 
 /// `below`: the labels left of the service, at most two.

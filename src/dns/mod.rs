@@ -14,13 +14,16 @@
 
 pub mod cache;
 pub mod config;
+pub mod expected;
 pub mod index;
+pub mod known;
 mod listen;
 pub mod lookup;
 pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod narrow;
+pub mod pods;
 mod random;
 pub mod records;
 pub mod reply;
@@ -31,6 +34,7 @@ mod reverse;
 mod scrape;
 pub mod selection;
 pub mod serve;
+mod sharded;
 mod tally;
 mod tcp;
 mod udp;

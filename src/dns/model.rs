@@ -113,3 +113,25 @@ pub enum Readiness {
     /// `conditions.ready` is false.
     NotReady,
 }
+
+/// A Pod whose addresses have names in pod mode `verified`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Every distinct address of `status.podIPs`, sorted.
+    pub addresses: Box<[IpAddr]>,
+}
+
+/// A StatefulSet, reduced to the names of its pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `spec.serviceName`: the service in the same namespace that governs it.
+    pub service: String,
+    /// `spec.ordinals.start`.
+    pub start: u32,
+    /// `spec.replicas`.
+    pub replicas: u32,
+}

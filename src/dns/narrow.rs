@@ -1,13 +1,16 @@
 //! API objects into the inputs of DNS: drops every field no answer depends on.
 //!
-//! k8s-openapi object ──▶ [`service()`], [`slice()`], [`namespace()`] ──▶ `dns::model`
+//! k8s-openapi object ──▶ [`service()`], [`slice()`], [`namespace()`], [`pod()`], [`set()`] ──▶ `dns::model`
 //!
 //! Pure. `None` means that the object has no meaning for DNS: the caller treats it as deleted.
 
+use std::net::IpAddr;
+
+use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 
-use super::model::{Endpoint, Port, Protocol, Readiness, Selector, Service, ServiceKind, Slice};
+use super::model::{Endpoint, Pod, Port, Protocol, Readiness, Selector, Service, ServiceKind, Set, Slice};
 use crate::model::ObjectKey;
 
 /// Label that ties a slice to its Service.
@@ -61,8 +64,36 @@ pub fn slice(object: &discovery::EndpointSlice) -> Option<Slice> {
     Some(Slice { key, service, endpoints, ports, trigger_time })
 }
 
+/// A Pod with addresses that is not over: its phase is none of Succeeded, Failed and Unknown. A terminating pod has its
+/// addresses until it is deleted.
+pub fn pod(object: &core::Pod) -> Option<Pod> {
+    let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
+    let status = object.status.as_ref()?;
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed" | "Unknown")) {
+        return None;
+    }
+    let all = status.pod_ips.iter().flatten().map(|it| it.ip.as_str());
+    let mut addresses: Vec<IpAddr> =
+        all.chain(status.pod_ip.as_deref()).filter_map(|it| it.parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    (!addresses.is_empty()).then(|| Pod { key, addresses: addresses.into() })
+}
+
+/// A StatefulSet with a governing service that is not being deleted.
+pub fn set(object: &apps::StatefulSet) -> Option<Set> {
+    let meta = &object.metadata;
+    let key = ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?);
+    let spec = Some(&object.spec).filter(|_| meta.deletion_timestamp.is_none())?;
+    let service = spec.service_name.clone().filter(|it| !it.is_empty())?;
+    let start = spec.ordinals.as_ref().and_then(|it| it.start).unwrap_or(0);
+    let start = u32::try_from(start).ok()?;
+    let replicas = u32::try_from(spec.replicas.unwrap_or(1)).ok()?;
+    Some(Set { key, service, start, replicas })
+}
+
 fn endpoint(object: &discovery::Endpoint, wants_ipv4: bool) -> Endpoint {
-    let addresses = object.addresses.iter().filter_map(|it| it.parse::<std::net::IpAddr>().ok());
+    let addresses = object.addresses.iter().filter_map(|it| it.parse::<IpAddr>().ok());
     let ready = object.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true);
     let target = object.target_ref.as_ref().filter(|it| it.kind.as_deref() == Some("Pod"));
     Endpoint {
@@ -121,6 +152,51 @@ mod tests {
             let mut object = object.clone();
             object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             assert_eq!(slice(&serde_json::from_value(object).unwrap()), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn pods() {
+        let object = |status: serde_json::Value| {
+            json!({"metadata": {"namespace": "prod", "name": "p", "deletionTimestamp": "2026-11-21T10:00:00Z"},
+                "status": status})
+        };
+        let ips = json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]);
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"podIP": "10.0.0.1", "podIPs": ips, "phase": "Running"}), Some("10.0.0.1 fd00::1"), "every family, once"),
+            (json!({"podIP": "10.0.0.1", "phase": "Pending"}), Some("10.0.0.1"), "the single field alone"),
+            (json!({"podIPs": ips, "phase": "Succeeded"}), None, "over"),
+            (json!({"podIPs": ips, "phase": "Failed"}), None, "over"),
+            (json!({"podIPs": ips, "phase": "Unknown"}), None, "nobody knows"),
+            (json!({"podIPs": [{"ip": "x"}], "phase": "Running"}), None, "no address"),
+            (json!({}), None, "no address yet"),
+        ];
+        for (status, want, why) in cases {
+            let got = pod(&serde_json::from_value(object(status)).unwrap());
+            let got =
+                got.map(|it| it.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            assert_eq!(got.as_deref(), want, "{why}");
+        }
+    }
+
+    #[test]
+    fn sets() {
+        let range = |spec: serde_json::Value| {
+            let object = json!({"metadata": {"namespace": "prod", "name": "db"}, "spec": spec});
+            set(&serde_json::from_value(object).unwrap()).map(|it| (it.service, it.start, it.replicas))
+        };
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"serviceName": "db"}), Some(("db".to_owned(), 0, 1))),
+            (json!({"serviceName": "db", "replicas": 0, "ordinals": {"start": 5}}), Some(("db".to_owned(), 5, 0))),
+            (json!({"serviceName": "", "replicas": 3}), None),
+            (json!({"replicas": 3}), None),
+        ];
+        for (mut spec, want) in cases {
+            spec["selector"] = json!({});
+            spec["template"] = json!({});
+            assert_eq!(range(spec), want);
         }
     }
 

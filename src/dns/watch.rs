@@ -2,8 +2,9 @@
 //!
 //! API server ──list + watch──▶ `dns::narrow` ──▶ `dns::cache` ──▶ `dns::index`
 //!
-//! Three watches: Namespaces, Services, and EndpointSlices that carry a service name. Objects are narrowed as they
-//! arrive, so no full object outlives its event. All events that are waiting form one batch and become visible together.
+//! Three watches: Namespaces, Services, and EndpointSlices that carry a service name; with `pods: verified` one of Pods and
+//! with `pendingFromStatefulsets` one of StatefulSets. Objects are narrowed as they arrive, so no full object outlives its
+//! event. All events that are waiting form one batch and become visible together.
 //! The strategy is list then watch, in pages: `sendInitialEvents` is off by default on some of the API servers supported
 //! (1.33), and kube falls back only for servers that reject it, not for those that ignore it.
 //! Lost watches are resumed with backoff; the last state keeps being served.
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt, select_all};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -22,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::cache::{Cache, Event, Input};
+use super::cache::{Cache, Event, Input, Kinds};
 use super::config::DnsConfig;
 use super::index::Index;
 use super::metrics::Metrics;
@@ -33,6 +35,9 @@ use crate::model::ObjectKey;
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
 /// already arrived are taken.
 const MAX_BATCH: usize = 1024;
+
+/// Pods that are over have no name: the server leaves them out, and tells of their end as a deletion.
+const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
 
 type Inputs = BoxStream<'static, Result<Input, watcher::Error>>;
 
@@ -62,9 +67,18 @@ pub async fn run(
         inputs(Api::<core::Namespace>::all(client.clone()), namespaces, Input::Namespace, narrow::namespace),
         inputs(Api::<core::Service>::all(client.clone()), services, Input::Service, narrow::service),
     ];
-    if config.endpoints {
+    let kinds = Kinds::of(&config);
+    if kinds.slices {
         let slices = watcher::Config::default().labels(&selection.slices);
-        streams.push(inputs(Api::<EndpointSlice>::all(client), slices, Input::Slice, narrow::slice));
+        streams.push(inputs(Api::<EndpointSlice>::all(client.clone()), slices, Input::Slice, narrow::slice));
+    }
+    if kinds.pods {
+        let pods = watcher::Config::default().fields(POD_FIELDS);
+        streams.push(inputs(Api::<core::Pod>::all(client.clone()), pods, Input::Pod, narrow::pod));
+    }
+    if kinds.sets {
+        let all = watcher::Config::default();
+        streams.push(inputs(Api::<StatefulSet>::all(client), all, Input::Set, narrow::set));
     }
     let mut batches = select_all(streams).ready_chunks(MAX_BATCH);
     let mut cache = Cache::new(&config);

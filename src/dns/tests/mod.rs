@@ -3,6 +3,7 @@
 mod messages;
 mod names;
 mod peer;
+mod pods;
 mod reverse;
 mod sockets;
 mod srv;
@@ -17,7 +18,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::cache::{Cache, Event, Input};
 use super::config::{DnsConfig, Shuffle, Zones};
 use super::index::Index;
-use super::model::{Endpoint, Port, Protocol, Readiness, Selector, Service, ServiceKind, Slice};
+use super::model::{Endpoint, Pod, Port, Protocol, Readiness, Selector, Service, ServiceKind, Set, Slice};
 use super::respond::{Transport, respond};
 use super::wire::Composer;
 use crate::model::ObjectKey;
@@ -40,11 +41,14 @@ pub struct Fixture {
 /// svc prod/api 10.96.0.10,fd00::a http:80
 /// svc prod/ext -> www.example.com
 /// slice prod/web http:8080 : 10.0.0.1=web-0 10.0.0.2=web-1! 10.0.0.3@some-pod
+/// pod prod/web-0 10.0.0.1,fd00::1
+/// set prod/web web 0+3
 /// ```
 ///
-/// In a slice the addresses follow the colon; `=` gives the hostname, `@` the pod name, a final `!` means not ready.
+/// A set is followed by its service and first ordinal + replicas. In a slice the addresses follow the colon; `=` gives the hostname, `@` the pod name, a final `!` means not ready.
 pub fn inputs(text: &str) -> Vec<Input> {
     let (mut namespaces, mut services, mut slices) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pods, mut sets) = (Vec::new(), Vec::new());
     for (number, line) in text.lines().map(str::trim).enumerate().filter(|(_, it)| !it.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
@@ -60,10 +64,14 @@ pub fn inputs(text: &str) -> Vec<Input> {
                 services.push(service(key, ServiceKind::ClusterIp(addresses), ports));
             }
             ["slice", key, ref rest @ ..] => slices.push(slice(key, number, rest)),
+            ["pod", key, addresses] => pods.push(pod(key, addresses)),
+            ["set", key, service, ordinals] => sets.push(set(key, service, ordinals)),
             _ => panic!("no object: {line}"),
         }
     }
     let mut all = Vec::new();
+    list(&mut all, pods, Input::Pod);
+    list(&mut all, sets, Input::Set);
     list(&mut all, namespaces, Input::Namespace);
     list(&mut all, services, Input::Service);
     list(&mut all, slices, Input::Slice);
@@ -79,6 +87,16 @@ fn list<T>(all: &mut Vec<Input>, objects: Vec<T>, wrap: fn(Event<T>) -> Input) {
 pub fn key(text: &str) -> ObjectKey {
     let (namespace, name) = text.split_once('/').expect(text);
     ObjectKey::new(namespace, name)
+}
+
+fn pod(name: &str, addresses: &str) -> Pod {
+    Pod { key: key(name), addresses: addresses.split(',').map(|it| it.parse().expect(addresses)).collect() }
+}
+
+fn set(name: &str, service: &str, ordinals: &str) -> Set {
+    let (start, replicas) = ordinals.split_once('+').expect(ordinals);
+    let [start, replicas] = [start, replicas].map(|it| it.parse().expect(ordinals));
+    Set { key: key(name), service: service.to_owned(), start, replicas }
 }
 
 fn service(name: &str, kind: ServiceKind, ports: &[&str]) -> Service {

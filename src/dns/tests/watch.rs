@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Namespace, Service as ServiceObject};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -185,5 +186,66 @@ async fn a_selector_filters_services_and_slices() {
     assert_eq!(cluster.ask("web.prod.svc A"), "NXDOMAIN/1", "a headless service without endpoints");
     label(services(), "web", json!({"expose": "no"})).await;
     cluster.until("web.prod.svc A", "NXDOMAIN").await;
+    running.stop().await;
+}
+
+fn pod_object(name: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": "web"}},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn verified_pods_follow_their_phase() {
+    let running = Running::start("pods: verified").await;
+    let cluster = &running.cluster;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "prod");
+    pods.create(&PostParams::default(), &object(pod_object("p"))).await.unwrap();
+    let status = async |status: Value| {
+        let patch = Patch::Merge(json!({"status": status}));
+        pods.patch_status("p", &PatchParams::default(), &patch).await.unwrap();
+    };
+    assert_eq!(cluster.ask("10-1-0-1.prod.pod A"), "NXDOMAIN");
+    let both = json!([{"ip": "10.1.0.1"}, {"ip": "fd00::1"}]);
+    status(json!({"phase": "Running", "podIP": "10.1.0.1", "podIPs": both})).await;
+    cluster.until("10-1-0-1.prod.pod A", "A 10.1.0.1").await;
+    assert_eq!(cluster.ask("fd00--1.prod.pod AAAA"), "AAAA fd00::1");
+    assert_eq!(cluster.ask("10-1-0-1.default.pod A"), "NXDOMAIN");
+    for (phase, want) in [
+        ("Failed", "NXDOMAIN"),
+        ("Running", "A 10.1.0.1"),
+        ("Succeeded", "NXDOMAIN"),
+        ("Pending", "A 10.1.0.1"),
+    ] {
+        status(json!({"phase": phase})).await;
+        cluster.until("10-1-0-1.prod.pod A", want).await;
+    }
+    // A pod on a node terminates until its kubelet says that it has ended.
+    pods.delete("p", &DeleteParams::default()).await.unwrap();
+    status(json!({"message": "ending"})).await;
+    assert!(pods.get("p").await.unwrap().metadata.deletion_timestamp.is_some());
+    assert_eq!(cluster.ask("10-1-0-1.prod.pod A"), "A 10.1.0.1");
+    pods.delete("p", &DeleteParams::default().grace_period(0)).await.unwrap();
+    cluster.until("10-1-0-1.prod.pod A", "NXDOMAIN").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn pending_names_follow_the_scale_of_a_stateful_set() {
+    let running = Running::start("pendingFromStatefulsets: true").await;
+    let cluster = &running.cluster;
+    let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), "prod");
+    assert_eq!(cluster.ask("web-2.web.prod.svc A"), "NXDOMAIN");
+    let set = json!({"metadata": {"name": "web"}, "spec": {"serviceName": "web", "replicas": 3,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod_object("x")["spec"]}}});
+    sets.create(&PostParams::default(), &object(set)).await.unwrap();
+    cluster.until("web-2.web.prod.svc A", "NXDOMAIN/1").await;
+    assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.0.1");
+    assert_eq!(cluster.ask("web-3.web.prod.svc A"), "NXDOMAIN");
+    let scale = Patch::Merge(json!({"spec": {"replicas": 4, "ordinals": {"start": 1}}}));
+    sets.patch("web", &PatchParams::default(), &scale).await.unwrap();
+    cluster.until("web-4.web.prod.svc A", "NXDOMAIN/1").await;
+    sets.delete("web", &DeleteParams::default()).await.unwrap();
+    cluster.until("web-4.web.prod.svc A", "NXDOMAIN").await;
     running.stop().await;
 }
