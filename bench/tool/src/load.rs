@@ -1,7 +1,7 @@
 //! The load generator: one thread, several sockets, fixed duration.
 //!
 //! Closed loop: a fixed number of queries is outstanding at any time, which finds the most a server can do. Open loop:
-//! queries leave at a given rate whatever comes back. The thread never sleeps: give it a CPU of its own.
+//! queries leave at a given rate whatever comes back. Unless told otherwise the thread never sleeps: give it a CPU.
 //! A latency counts from just before the query is handed to the kernel to the moment its reply has been received.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -20,6 +20,8 @@ use crate::process::{Family, cpu_busy_and_stolen};
 const SLOTS: usize = 1024;
 /// A query that is unanswered for so long is lost.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Pause of a generator that does not keep its CPU busy; the kernel adds about as much.
+const NAP: Duration = Duration::from_micros(50);
 /// Datagrams of a socket that wait for us.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Most queries that are made up for at once after this thread was kept from running.
@@ -52,6 +54,9 @@ pub struct Options {
     /// Sockets, each with its own source port.
     #[arg(long, default_value_t = 8)]
     sockets: usize,
+    /// Sleep between queries instead of keeping a CPU busy: coarser, for background load at a rate.
+    #[arg(long, requires = "rate")]
+    yielding: bool,
     /// Process whose CPU time is measured, with its children.
     #[arg(long)]
     pid: Option<u32>,
@@ -169,6 +174,7 @@ struct Generator {
     tally: Tally,
     per_channel: usize,
     rate: Option<f64>,
+    yielding: bool,
 }
 
 impl Generator {
@@ -178,15 +184,8 @@ impl Generator {
         let per_channel = options.outstanding.div_ceil(options.sockets);
         ensure!((1..=SLOTS).contains(&per_channel), "at most {SLOTS} outstanding queries a socket");
         let (receiver, sender) = (Receiver::new(), Sender::new());
-        Ok(Self {
-            questions,
-            channels,
-            receiver,
-            sender,
-            tally: Tally::new(),
-            per_channel,
-            rate: options.rate,
-        })
+        let (tally, rate, yielding) = (Tally::new(), options.rate, options.yielding);
+        Ok(Self { questions, channels, receiver, sender, tally, per_channel, rate, yielding })
     }
 
     /// Sends and receives for a time or a number of queries.
@@ -215,6 +214,9 @@ impl Generator {
                 }
                 for at in 0..self.channels.len() {
                     self.receive(at);
+                }
+                if self.yielding {
+                    std::thread::sleep(NAP);
                 }
             } else {
                 for at in 0..self.channels.len() {
