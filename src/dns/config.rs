@@ -156,6 +156,30 @@ impl Default for TcpConfig {
     }
 }
 
+impl TcpConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let longest = Duration::from_secs(3600);
+        for (key, value) in [("idleTimeout", self.idle_timeout), ("readTimeout", self.read_timeout)] {
+            if value.is_zero() || value > longest {
+                return fail(
+                    format!("tcp.{key}"),
+                    format!("{value:?} is not above 0 and at most {longest:?}"),
+                );
+            }
+        }
+        for (key, value) in [
+            ("maxConnections", self.max_connections.unwrap_or(1)),
+            ("maxConnectionsPerAddress", self.max_connections_per_address),
+            ("maxInFlight", self.max_in_flight),
+        ] {
+            if value == 0 {
+                return fail(format!("tcp.{key}"), "0 is below 1");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The `rateLimit:` section: response rate limiting over UDP, as in BIND, Knot and NSD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -316,6 +340,7 @@ impl DnsConfig {
             }
         }
         Selection::of(self)?;
+        self.tcp.check()?;
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         Ok(Zones {
@@ -560,6 +585,11 @@ mod tests {
             ("ttl: 3601", "dns.ttl: 3601 is above 3600 seconds"),
             ("negativeTtl: 9999", "dns.negativeTtl: 9999 is above 3600 seconds"),
             ("maxUdpPayload: 100", "dns.maxUdpPayload: 100 is not within 512 and 4096 octets"),
+            ("tcp: {idleTimeout: 0s}", "dns.tcp.idleTimeout: 0ns is not above 0 and at most 3600s"),
+            ("tcp: {readTimeout: 2h}", "dns.tcp.readTimeout: 7200s is not above 0 and at most 3600s"),
+            ("tcp: {maxConnections: 0}", "dns.tcp.maxConnections: 0 is below 1"),
+            ("tcp: {maxConnectionsPerAddress: 0}", "dns.tcp.maxConnectionsPerAddress: 0 is below 1"),
+            ("tcp: {maxInFlight: 0}", "dns.tcp.maxInFlight: 0 is below 1"),
             (
                 "namespaces: [a.b]",
                 "dns.namespaces[0]: \"a.b\" is no namespace: name has a character other than",

@@ -18,6 +18,7 @@ use super::config::Zones;
 use super::respond::Transport;
 use super::scrape::Answering;
 use super::tally::Tally;
+use super::tcp::TcpMetrics;
 
 /// Counters of one server. Clones share the numbers.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Metrics {
     relists: Counter,
     watch_errors: Counter,
     last_event: Gauge,
+    /// TCP connections.
+    pub(super) tcp: TcpMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +49,7 @@ impl Default for Metrics {
             relists: Counter::default(),
             watch_errors: Counter::default(),
             last_event: Gauge::default(),
+            tcp: TcpMetrics::default(),
         }
     }
 }
@@ -70,6 +74,7 @@ impl Metrics {
             Unit::Seconds,
             self.last_event.clone(),
         );
+        self.tcp.register(dns);
     }
 
     /// The counts of one more thread that answers, and the labels of the zones it answers for.

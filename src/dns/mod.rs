@@ -36,7 +36,7 @@ pub mod selection;
 pub mod serve;
 mod sharded;
 mod tally;
-mod tcp;
+pub mod tcp;
 mod udp;
 pub mod watch;
 pub mod wire;

@@ -13,20 +13,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::config::DnsConfig;
+use super::config::{DnsConfig, TcpConfig};
 use super::index::Index;
 use super::listen::{Listening, inode, published_addresses};
 use super::metrics::Metrics;
 use super::responder::Responder;
 use super::{tcp, udp};
 
-/// Open TCP connections. At this number new ones wait in the kernel's queue until one closes or idles out.
-const MAX_TCP_CONNECTIONS: usize = 1024;
 /// How long queries are still answered after shutdown began, unless configured.
 const LAMEDUCK: Duration = Duration::from_secs(5);
 
@@ -35,6 +32,7 @@ pub struct Server {
     sockets: Vec<Listening>,
     responder: Arc<Responder>,
     lameduck: Duration,
+    tcp: TcpConfig,
 }
 
 impl Server {
@@ -53,7 +51,8 @@ impl Server {
         metrics.watch_sockets(sockets.iter().flat_map(|it| &it.udp).filter_map(inode));
         let index = Arc::new(Index::new(u32::try_from(Timestamp::now().as_second()).unwrap_or(0)));
         let responder = Arc::new(Responder::new(index, zones, metrics));
-        Ok(Self { sockets, responder, lameduck: config.lameduck.unwrap_or(LAMEDUCK) })
+        let lameduck = config.lameduck.unwrap_or(LAMEDUCK);
+        Ok(Self { sockets, responder, lameduck, tcp: config.tcp.clone() })
     }
 
     /// The bound addresses, in the order of `listen`.
@@ -72,7 +71,8 @@ impl Server {
     /// A socket that cannot be used any more.
     pub async fn serve(self, shutdown: CancellationToken) -> io::Result<()> {
         let stop = CancellationToken::new();
-        let connections = Arc::new(Semaphore::new(MAX_TCP_CONNECTIONS));
+        let connections =
+            tcp::Shared::new(self.responder.clone(), &self.tcp, self.responder.metrics.tcp.clone());
         let mut tasks = JoinSet::new();
         let mut threads = Vec::new();
         for Listening { address, udp, tcp } in self.sockets {
@@ -80,7 +80,7 @@ impl Server {
                 threads.push(udp::Worker::start(socket, self.responder.clone())?);
             }
             let tcp = TcpListener::from_std(tcp)?;
-            tasks.spawn(tcp::serve(tcp, self.responder.clone(), connections.clone(), stop.clone()));
+            tasks.spawn(connections.clone().serve(tcp, stop.clone()));
             info!(%address, "listening");
         }
         tokio::select! {
