@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lookup::Absence;
 use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
+use super::rate_limit::RateLimit;
 use super::selection::Selection;
 
 /// Longest `ttl`, in seconds.
@@ -341,6 +342,10 @@ impl DnsConfig {
         }
         Selection::of(self)?;
         self.tcp.check()?;
+        let rate_limit = match RateLimit::new(&self.rate_limit) {
+            Ok(rate_limit) => rate_limit,
+            Err((key, reason)) => return fail(format!("rateLimit.{key}"), reason),
+        };
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         Ok(Zones {
@@ -364,6 +369,7 @@ impl DnsConfig {
             negative_ttl,
             pending_ttl: self.pending_ttl,
             upstream: !self.upstream.is_empty(),
+            rate_limit,
         })
     }
 }
@@ -475,6 +481,8 @@ pub struct Zones {
     pub pending_ttl: u32,
     /// Whether names outside of the zones are forwarded.
     upstream: bool,
+    /// Response rate limiting, when it is on.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Zones {
@@ -589,6 +597,14 @@ mod tests {
             ("tcp: {readTimeout: 2h}", "dns.tcp.readTimeout: 7200s is not above 0 and at most 3600s"),
             ("tcp: {maxConnections: 0}", "dns.tcp.maxConnections: 0 is below 1"),
             ("tcp: {maxConnectionsPerAddress: 0}", "dns.tcp.maxConnectionsPerAddress: 0 is below 1"),
+            (
+                "rateLimit: {responsesPerSecond: 0}",
+                "dns.rateLimit.responsesPerSecond: 0 is not within 1 and 1000000",
+            ),
+            (
+                "rateLimit: {exempt: [10.0.0.0/33]}",
+                "dns.rateLimit.exempt[0]: \"10.0.0.0/33\" is no address or CIDR block",
+            ),
             ("tcp: {maxInFlight: 0}", "dns.tcp.maxInFlight: 0 is below 1"),
             (
                 "namespaces: [a.b]",

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::cache::ServiceClass;
 use super::config::Zones;
+use super::rate_limit::RateLimitMetrics;
 use super::respond::Transport;
 use super::scrape::Answering;
 use super::tally::Tally;
@@ -31,6 +32,8 @@ pub struct Metrics {
     last_event: Gauge,
     /// TCP connections.
     pub(super) tcp: TcpMetrics,
+    /// Response rate limiting.
+    pub(super) rate_limit: RateLimitMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +53,7 @@ impl Default for Metrics {
             watch_errors: Counter::default(),
             last_event: Gauge::default(),
             tcp: TcpMetrics::default(),
+            rate_limit: RateLimitMetrics::default(),
         }
     }
 }
@@ -75,6 +79,7 @@ impl Metrics {
             self.last_event.clone(),
         );
         self.tcp.register(dns);
+        self.rate_limit.register(dns);
     }
 
     /// The counts of one more thread that answers, and the labels of the zones it answers for.

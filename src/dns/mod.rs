@@ -25,6 +25,7 @@ pub mod name;
 pub mod narrow;
 pub mod pods;
 mod random;
+pub mod rate_limit;
 pub mod records;
 pub mod reply;
 pub mod request;

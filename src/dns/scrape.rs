@@ -129,12 +129,6 @@ impl Collector for Answering {
             "Packets dropped: too short or themselves responses",
             Counts::dropped,
         )?;
-        self.counter(
-            &mut encoder,
-            "rate_limited",
-            "Replies that rate limiting held back or cut",
-            Counts::limited,
-        )?;
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lost: u64 = kernel_drops(&sockets);
         let mut metric = encoder.encode_descriptor(

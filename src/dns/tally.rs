@@ -75,7 +75,6 @@ pub struct Counts {
     durations: Histogram<{ DURATIONS.len() + 1 }>,
     sizes: Histogram<{ SIZES.len() + 1 }>,
     dropped: AtomicU64,
-    limited: AtomicU64,
 }
 
 /// Counts by bucket, the last without bound, and the sum of what was observed.
@@ -118,7 +117,6 @@ impl Counts {
             durations: Histogram::new(),
             sizes: Histogram::new(),
             dropped: AtomicU64::new(0),
-            limited: AtomicU64::new(0),
         }
     }
 
@@ -145,11 +143,6 @@ impl Counts {
     /// Packets that got no reply because they were none.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Replies that rate limiting held back or cut.
-    pub fn limited(&self) -> u64 {
-        self.limited.load(Ordering::Relaxed)
     }
 }
 
@@ -183,11 +176,6 @@ impl Tally {
     /// Counts a packet that gets no reply.
     pub fn dropped(&mut self) {
         add(&self.0.dropped, 1);
-    }
-
-    /// Counts a reply that rate limiting held back or cut.
-    pub fn limited(&mut self) {
-        add(&self.0.limited, 1);
     }
 }
 
