@@ -15,6 +15,7 @@ use super::lookup::Absence;
 use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
 use super::rate_limit::RateLimit;
 use super::selection::Selection;
+use super::transfer::access::Access;
 
 /// Longest `ttl`, in seconds.
 pub const MAX_TTL: u32 = 3600;
@@ -346,6 +347,7 @@ impl DnsConfig {
             Ok(rate_limit) => rate_limit,
             Err((key, reason)) => return fail(format!("rateLimit.{key}"), reason),
         };
+        let transfer = Access::check(&self.transfer)?;
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         Ok(Zones {
@@ -370,6 +372,7 @@ impl DnsConfig {
             pending_ttl: self.pending_ttl,
             upstream: !self.upstream.is_empty(),
             rate_limit,
+            transfer,
         })
     }
 }
@@ -483,6 +486,8 @@ pub struct Zones {
     upstream: bool,
     /// Response rate limiting, when it is on.
     pub rate_limit: Option<RateLimit>,
+    /// Who may transfer the zones, and who is notified.
+    pub transfer: Access,
 }
 
 impl Zones {
@@ -606,6 +611,18 @@ mod tests {
                 "dns.rateLimit.exempt[0]: \"10.0.0.0/33\" is no address or CIDR block",
             ),
             ("tcp: {maxInFlight: 0}", "dns.tcp.maxInFlight: 0 is below 1"),
+            (
+                "transfer: {to: [10.0.0.0/33]}",
+                "dns.transfer.to[0]: \"10.0.0.0/33\" is no address, CIDR block or address with a port",
+            ),
+            (
+                "transfer: {to: [127.0.0.1, localhost]}",
+                "dns.transfer.to[1]: \"localhost\" is no address, CIDR block or address with a port",
+            ),
+            (
+                "transfer: {to: [10.0.0.0/8], notify: true}",
+                "dns.transfer.notify: no entry of transfer.to is a single address to notify",
+            ),
             (
                 "namespaces: [a.b]",
                 "dns.namespaces[0]: \"a.b\" is no namespace: name has a character other than",

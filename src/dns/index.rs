@@ -246,6 +246,37 @@ impl Index {
         }
     }
 
+    /// A copy of this moment that no later change reaches, taken between two changes: services, namespaces, addresses
+    /// and serial belong together. Shares everything with the original; costs a pointer for each shard.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = self.contents.load();
+        let copy = Contents {
+            sync: contents.sync,
+            hasher: contents.hasher.clone(),
+            shards: contents.shards.iter().map(|it| ArcSwap::new(it.load_full())).collect(),
+            namespaces: ArcSwap::new(contents.namespaces.load_full()),
+            reverse: ArcSwap::new(contents.reverse.load_full()),
+        };
+        Self {
+            contents: ArcSwap::from_pointee(copy),
+            serial: AtomicU32::new(self.serial.load(Ordering::Acquire)),
+            writing: Mutex::new(()),
+        }
+    }
+
+    /// Every service, in order of (namespace, service). Walks the whole index: for zone transfers.
+    pub fn services(&self) -> Vec<Arc<ServiceEntry>> {
+        let contents = self.contents.load();
+        let mut all = Vec::new();
+        for shard in &contents.shards {
+            all.extend(shard.load().iter().map(|it| it.0.clone()));
+        }
+        all.sort_unstable_by(|a, b| (a.namespace(), a.name()).cmp(&(b.namespace(), b.name())));
+        all
+    }
+
     /// Number of services and of endpoint names held. Walks the whole index: for metrics and logs.
     pub fn sizes(&self) -> (usize, usize) {
         let contents = self.contents.load();

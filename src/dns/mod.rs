@@ -38,6 +38,7 @@ pub mod serve;
 mod sharded;
 mod tally;
 pub mod tcp;
+pub mod transfer;
 mod udp;
 pub mod watch;
 pub mod wire;

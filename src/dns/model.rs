@@ -64,6 +64,15 @@ impl Protocol {
             _ => None,
         }
     }
+
+    /// The owner label, such as `_tcp`.
+    pub fn label(self) -> &'static [u8] {
+        match self {
+            Self::Tcp => b"_tcp",
+            Self::Udp => b"_udp",
+            Self::Sctp => b"_sctp",
+        }
+    }
 }
 
 /// A port of a Service or slice that has a number.

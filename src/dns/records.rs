@@ -172,6 +172,11 @@ impl ServiceEntry {
         &self.key[2 + usize::from(self.key[0])..]
     }
 
+    /// The service label, without its length octet.
+    pub fn name(&self) -> &[u8] {
+        &self.key[1..=usize::from(self.key[0])]
+    }
+
     /// What stands at the name of the service.
     pub fn published(&self) -> &Published {
         &self.published
@@ -198,6 +203,11 @@ impl ServiceEntry {
     /// One of [`ServiceEntry::endpoints`] by its place.
     pub fn endpoint_at(&self, at: usize) -> Option<EndpointRef<'_>> {
         self.names.get(at).map(|name| EndpointRef { entry: self, name })
+    }
+
+    /// Every endpoint name, extra names included.
+    pub fn endpoint_names(&self) -> impl Iterator<Item = EndpointRef<'_>> {
+        self.names.iter().chain(&self.extra_names).map(|name| EndpointRef { entry: self, name })
     }
 
     /// Those of [`ServiceEntry::endpoints`] that have `address`, found by binary search.

@@ -18,7 +18,7 @@ use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::NameRef;
 use super::random::Random;
 pub use super::reply::{Additions, Rcode, Reply};
-use super::reply::{Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
+use super::reply::{ExtendedError, Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
 use super::request::{HEADER, Header, Received, Request, receive};
 
 /// How a request came, which decides the size of the reply.
@@ -72,6 +72,30 @@ pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, 
             Reply { zone: zones.label_of(answer.zone), ..reply }
         }
     })
+}
+
+/// The reply that turns a request down with `rcode`, in place of the answer to its question.
+pub fn turn_down(request: &Request<'_>, zones: &Zones, rcode: Rcode) -> Reply {
+    let extended_error = (rcode == Rcode::ServFail).then_some(ExtendedError::NotReady);
+    let additions = Additions { extended_error, ..Additions::default() };
+    compose(request, zones, request.limit(Transport::Tcp, zones), &Content::only(rcode), &additions)
+}
+
+/// The records that `owner` itself has in an answer about it, however many; of a chain of CNAMEs only the first.
+///
+/// Sorted when `zones` says so. For zone transfers, which must not disagree with replies.
+pub fn own_records(owner: NameRef<'_>, answer: &Answer<'_>, zones: &Zones, serial: u32) -> Vec<Record> {
+    let Some(name) = to_name(owner.wire()) else { return Vec::new() };
+    let mut content = Content::only(Rcode::NoError);
+    let mut render = Render { zones, serial, random: Random::new(0) };
+    if let Some(alias) = answer.aliases.first() {
+        let target = to_name(alias.wire()).map(|it| RData::CNAME(CNAME(it)));
+        return target.map(|it| Record::from_rdata(name, zones.ttl, it)).into_iter().collect();
+    }
+    if let Outcome::Records(records) = &answer.outcome {
+        render.records(records, &name, &mut content);
+    }
+    content.answers
 }
 
 /// Encodes the reply in at most `limit` octets.

@@ -4,17 +4,19 @@
 //! packet ──`dns::tcp`──▶ [`Responder::answer`] ──▶ reply, or silence
 
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::trace;
+use tracing::{debug, trace};
 
 use super::config::Zones;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::respond::{Reply, Transport, respond};
 use super::tally::{Answered, Tally};
+use super::transfer::{Transfer, transfer};
 use super::wire::Composer;
 
 /// Answers packets; shared by all sockets of a server.
@@ -53,6 +55,20 @@ impl Responder {
             tally.dropped();
         }
         reply
+    }
+
+    /// The messages that answer a request for a zone transfer over TCP; `None`: answer the packet like any other.
+    pub fn transfer(&self, packet: &[u8], client: IpAddr) -> Option<impl Iterator<Item = Vec<u8>> + use<>> {
+        let began = Instant::now();
+        let Transfer { rcode, rr_type, zone, mut messages } =
+            transfer(packet, client, &self.index, &self.zones)?;
+        let first = messages.next();
+        debug!(%client, ?rr_type, ?rcode, "zone transfer");
+        let size = first.as_ref().map_or(0, Vec::len);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.answered(&Answered { zone, rr_type: Some(rr_type), rcode, size });
+        tally.took(began.elapsed(), 1);
+        Some(first.into_iter().chain(messages))
     }
 
     /// A different number at every call.

@@ -19,7 +19,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -56,7 +57,10 @@ pub trait Service: Clone + Send + 'static {
 }
 
 impl Service for Arc<Responder> {
-    fn answer(&self, message: &[u8], _client: SocketAddr) -> Response {
+    fn answer(&self, message: &[u8], client: SocketAddr) -> Response {
+        if let Some(messages) = self.transfer(message, client.ip()) {
+            return Response::Later(stream::iter(messages).boxed());
+        }
         let reply = Responder::answer(self, message);
         reply.map_or(Response::None, |it| Response::Now(it.octets))
     }

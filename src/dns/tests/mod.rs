@@ -7,6 +7,7 @@ mod pods;
 mod reverse;
 mod sockets;
 mod srv;
+mod transfer;
 mod updates;
 mod watch;
 
