@@ -258,6 +258,8 @@ impl Index {
             shards: contents.shards.iter().map(|it| ArcSwap::new(it.load_full())).collect(),
             namespaces: ArcSwap::new(contents.namespaces.load_full()),
             reverse: ArcSwap::new(contents.reverse.load_full()),
+            pods: contents.pods.clone(),
+            expected: contents.expected.clone(),
         };
         Self {
             contents: ArcSwap::from_pointee(copy),
