@@ -79,20 +79,20 @@ build() {
 on_server_cpu=(taskset -c "$server_cpu")
 on_client_cpu=(taskset -c "$client_cpu")
 
-# wait_for SECONDS WHAT COMMAND…: until the command succeeds.
+# wait_for SECONDS SERVER COMMAND…: until the command succeeds; gives up when the server has ended.
 wait_for() {
-    local seconds="$1" what="$2"
+    local until=$((SECONDS + $1)) server="$2"
     shift 2
-    for _ in $(seq $((seconds * 20))); do
+    while [ "$SECONDS" -lt "$until" ] && kill -0 "${pid_of[$server]}" 2>/dev/null; do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.05
     done
-    tail -n 20 "$work"/*.log >&2 || true
-    die "timed out waiting for $what"
+    tail -n 20 "$work/$server.log" >&2
+    die "$server does not come up"
 }
 
 # answers PORT NAME: whether NAME has an address there.
-answers() { [ -n "$(dig +short +tries=1 +time=1 @127.0.0.1 -p "$1" "$2" A)" ]; }
+answers() { dig +short +tries=1 +time=2 @127.0.0.1 -p "$1" "$2" A | grep -q '^[0-9.]*$'; }
 
 port_of() {
     case "$1" in
@@ -128,13 +128,14 @@ stop() {
 start_api() {
     start api "${on_client_cpu[@]}" env -u KUBECONFIG "$ordinal" up --components= --simulate-node=false --log-level=warn \
         --api-listen="$api" --http-listen=127.0.0.1:0 --kubeconfig-out="$kubeconfig"
-    wait_for 20 "the API server" grep -q ^ready "$work/api.log"
+    wait_for 20 api grep -q ^ready "$work/api.log"
     say "data: $("$tool" apply --kubeconfig "$kubeconfig" "$@")"
 }
 
+# ordinal_command [DNS-PORT]: words.
 ordinal_command() {
     echo "$ordinal run --kubeconfig=$kubeconfig --components=dns --udp-threads=1 --log-level=warn \
-        --dns-listen=127.0.0.1:$(port_of ordinal) --http-listen=$http"
+        --dns-listen=127.0.0.1:${1:-$(port_of ordinal)} --http-listen=$http"
 }
 
 start_ordinal() {

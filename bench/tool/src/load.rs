@@ -18,8 +18,10 @@ use crate::process::{Family, cpu_busy_and_stolen};
 
 /// Queries that a socket remembers; an older one that is still unanswered is lost.
 const SLOTS: usize = 1024;
-/// A query that is unanswered for so long is lost.
+/// A query that is unanswered for so long is lost, when a time is measured.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same when a number of queries is sent: the server may run under valgrind.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause of a generator that does not keep its CPU busy; the kernel adds about as much.
 const NAP: Duration = Duration::from_micros(50);
 /// Datagrams of a socket that wait for us.
@@ -175,6 +177,7 @@ struct Generator {
     per_channel: usize,
     rate: Option<f64>,
     yielding: bool,
+    patience: Duration,
 }
 
 impl Generator {
@@ -185,7 +188,8 @@ impl Generator {
         ensure!((1..=SLOTS).contains(&per_channel), "at most {SLOTS} outstanding queries a socket");
         let (receiver, sender) = (Receiver::new(), Sender::new());
         let (tally, rate, yielding) = (Tally::new(), options.rate, options.yielding);
-        Ok(Self { questions, channels, receiver, sender, tally, per_channel, rate, yielding })
+        let patience = if options.count.is_some() { LONG_PATIENCE } else { PATIENCE };
+        Ok(Self { questions, channels, receiver, sender, tally, per_channel, rate, yielding, patience })
     }
 
     /// Sends and receives for a time or a number of queries.
@@ -195,7 +199,9 @@ impl Generator {
         loop {
             let elapsed = began.elapsed();
             let left = count.map_or(u64::MAX, |it| it - (self.tally.sent - first));
-            if time.is_some_and(|it| elapsed >= it) || left == 0 {
+            // Without a time, a server that has gone silent would hold us for ever.
+            let gone = time.is_none() && self.tally.lost > 0;
+            if time.is_some_and(|it| elapsed >= it) || left == 0 || gone {
                 break;
             }
             if let Some(rate) = self.rate {
@@ -237,7 +243,7 @@ impl Generator {
     /// Waits for what is still outstanding.
     fn drain(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < PATIENCE && self.channels.iter().any(|it| it.in_flight > 0) {
+        while began.elapsed() < self.patience && self.channels.iter().any(|it| it.in_flight > 0) {
             for at in 0..self.channels.len() {
                 self.receive(at);
             }
@@ -302,7 +308,7 @@ impl Generator {
     /// Takes a silent channel's queries for lost, so that a closed loop goes on.
     fn give_up(&mut self, at: usize) {
         let channel = &mut self.channels[at];
-        if channel.heard.elapsed() > PATIENCE {
+        if channel.heard.elapsed() > self.patience {
             self.tally.lost += channel.forget();
             channel.heard = Instant::now();
         }
