@@ -153,6 +153,8 @@ server:
     server-count: 1
     minimal-responses: yes
     receive-buffer-size: 4194304
+    rrl-ratelimit: 0
+    rrl-whitelist-ratelimit: 0
     username: ""
     chroot: ""
     zonesdir: "$work"

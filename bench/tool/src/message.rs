@@ -53,7 +53,7 @@ pub fn answers(reply: &[u8]) -> u16 {
 
 /// The rdata of the only answer, if it is one A record.
 pub fn only_address(reply: &[u8]) -> Option<std::net::Ipv4Addr> {
-    if rcode(reply) != 0 || answers(reply) != 1 {
+    if !is_reply(reply) || rcode(reply) != 0 || answers(reply) != 1 {
         return None;
     }
     // The question, uncompressed, then an owner that every server compresses to a pointer.
@@ -79,5 +79,6 @@ mod tests {
         reply.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\0\0\x01");
         assert_eq!(only_address(&reply), Some([10, 0, 0, 1].into()));
         assert_eq!(only_address(&reply[..30]), None);
+        assert_eq!(only_address(&[]), None);
     }
 }
