@@ -17,7 +17,7 @@ use super::expected::Ordinals;
 use super::index::{Change, Index};
 pub use super::known::Event;
 use super::known::{Changed, Known, Object};
-use super::model::{Pod, Selector, Service, ServiceKind, Set, Slice};
+use super::model::{Pod, SeenAt, Selector, Service, ServiceKind, Set, Slice};
 use super::name::{Label, service_key};
 use super::pods::{Change as PodChange, ChangeKind};
 use super::records::{EmptyServices, RecordRules, ServiceEntry, service_entry};
@@ -97,6 +97,8 @@ pub struct Cache {
     sets_of: Grouped<Set>,
     published_once: bool,
     pending: Pending,
+    /// Unix time of the events that are being applied.
+    now: u32,
 }
 
 /// What [`Cache::publish`] has to look at.
@@ -203,7 +205,13 @@ impl Cache {
             sets_of: Grouped::default(),
             published_once: false,
             pending: Pending::default(),
+            now: 0,
         }
+    }
+
+    /// Says when the events that follow were seen: Unix time in seconds.
+    pub fn at(&mut self, now: u32) {
+        self.now = now;
     }
 
     /// Whether every kind has been listed once.
@@ -233,14 +241,20 @@ impl Cache {
                 self.namespaces_changed(&changes);
             }
             Input::Service(event) => {
-                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                let Some(mut event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
                 self.pending.list_ended |= matches!(event, Event::ListEnd);
+                if let Some(service) = object(&mut event) {
+                    service.seen = SeenAt(self.now);
+                }
                 let changes = self.services.apply(event);
                 self.services_changed(changes);
             }
             Input::Slice(event) => {
-                let Some(event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
+                let Some(mut event) = self.exposed_only(event, |it| &it.key.namespace) else { return };
                 self.pending.list_ended |= matches!(event, Event::ListEnd);
+                if let Some(slice) = object(&mut event) {
+                    slice.seen = SeenAt(self.now);
+                }
                 let live = matches!(event, Event::Applied(_));
                 let changes = self.slices.apply(event);
                 if live {
@@ -272,6 +286,23 @@ impl Cache {
             Event::ListStart | Event::ListEnd | Event::Removed(_) => true,
         };
         keep.then_some(event)
+    }
+
+    /// The Service as last told, also while it has no records.
+    pub fn service(&self, key: &ObjectKey) -> Option<&Service> {
+        self.services.get(key).map(|it| &**it)
+    }
+
+    /// The slices that carry the label of this service, by name, whether or not the Service exists.
+    pub fn slices(&self, service: &ObjectKey) -> Vec<&Slice> {
+        let mut slices: Vec<&Slice> = self.slices_of.get(service).iter().map(|it| &**it).collect();
+        slices.sort_unstable_by(|a, b| a.key.name.cmp(&b.key.name));
+        slices
+    }
+
+    /// Every slice that is kept, in no order. For questions that no index answers.
+    pub fn all_slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.values().map(|it| &**it)
     }
 
     fn namespaces_changed(&mut self, changes: &[Changed<String>]) {
@@ -373,6 +404,14 @@ impl Cache {
     fn entry(&self, service: &Service) -> Option<ServiceEntry> {
         let slices: Vec<&Slice> = self.slices_of.get(&service.key).iter().map(|it| &**it).collect();
         service_entry(service, &slices, self.rules)
+    }
+}
+
+/// The object that the event tells of. One that is known already keeps its old value, and so the time it was seen.
+fn object<T>(event: &mut Event<T>) -> Option<&mut T> {
+    match event {
+        Event::Listed(it) | Event::Applied(it) | Event::Compared(it) => Some(it),
+        Event::ListStart | Event::ListEnd | Event::Removed(_) => None,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// Whether a selector feeds its slices; only a metric label depends on it.
     pub selector: Selector,
+    /// When it came to be as it is, for `dns::explain`.
+    pub seen: SeenAt,
 }
 
 /// How a Service is reached.
@@ -99,6 +101,8 @@ pub struct Slice {
     pub ports: Vec<Port>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`.
     pub trigger_time: Option<Timestamp>,
+    /// When it came to be as it is, for `dns::explain`.
+    pub seen: SeenAt,
 }
 
 /// One endpoint of a slice.
@@ -108,11 +112,29 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// Whether the endpoint is published.
     pub readiness: Readiness,
+    /// `conditions.serving`; only explanations tell it.
+    pub serving: Option<bool>,
+    /// `conditions.terminating`; only explanations tell it.
+    pub terminating: Option<bool>,
     /// `hostname`.
     pub hostname: Option<Box<str>>,
     /// Name of the target when it is a Pod.
     pub pod: Option<Box<str>>,
 }
+
+/// When this server first saw an object as it is, Unix time in seconds; 0 when nobody looked at a clock.
+///
+/// Compares equal to every other: an object that was seen again is the same object.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SeenAt(pub u32);
+
+impl PartialEq for SeenAt {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for SeenAt {}
 
 /// Whether an endpoint is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

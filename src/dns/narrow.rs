@@ -10,7 +10,9 @@ use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 
-use super::model::{Endpoint, Pod, Port, Protocol, Readiness, Selector, Service, ServiceKind, Set, Slice};
+use super::model::{
+    Endpoint, Pod, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Set, Slice,
+};
 use crate::model::ObjectKey;
 
 /// Label that ties a slice to its Service.
@@ -42,7 +44,7 @@ pub fn service(object: &core::Service) -> Option<Service> {
         ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), Some(it.port))).collect();
     let selected = spec.selector.as_ref().is_some_and(|it| !it.is_empty());
     let selector = if selected { Selector::Present } else { Selector::Absent };
-    Some(Service { key, kind, ports, selector })
+    Some(Service { key, kind, ports, selector, seen: SeenAt::default() })
 }
 
 /// A slice of addresses that names its Service. FQDN slices have no defined meaning (kubernetes/kubernetes#114210).
@@ -61,7 +63,7 @@ pub fn slice(object: &discovery::EndpointSlice) -> Option<Slice> {
     let ports = object.ports.iter().flatten();
     let ports = ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), it.port)).collect();
     let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, wants_ipv4)).collect();
-    Some(Slice { key, service, endpoints, ports, trigger_time })
+    Some(Slice { key, service, endpoints, ports, trigger_time, seen: SeenAt::default() })
 }
 
 /// A Pod with addresses that is not over: its phase is none of Succeeded, Failed and Unknown. A terminating pod has its
@@ -94,11 +96,14 @@ pub fn set(object: &apps::StatefulSet) -> Option<Set> {
 
 fn endpoint(object: &discovery::Endpoint, wants_ipv4: bool) -> Endpoint {
     let addresses = object.addresses.iter().filter_map(|it| it.parse::<IpAddr>().ok());
-    let ready = object.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true);
+    let conditions = object.conditions.as_ref();
+    let ready = conditions.and_then(|it| it.ready).unwrap_or(true);
     let target = object.target_ref.as_ref().filter(|it| it.kind.as_deref() == Some("Pod"));
     Endpoint {
         addresses: addresses.filter(|it| it.is_ipv4() == wants_ipv4).collect(),
         readiness: if ready { Readiness::Ready } else { Readiness::NotReady },
+        serving: conditions.and_then(|it| it.serving),
+        terminating: conditions.and_then(|it| it.terminating),
         hostname: object.hostname.as_deref().filter(|it| !it.is_empty()).map(Box::from),
         pod: target.and_then(|it| it.name.as_deref()).map(Box::from),
     }

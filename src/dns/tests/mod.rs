@@ -19,7 +19,9 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::cache::{Cache, Event, Input};
 use super::config::{DnsConfig, Shuffle, Zones};
 use super::index::Index;
-use super::model::{Endpoint, Pod, Port, Protocol, Readiness, Selector, Service, ServiceKind, Set, Slice};
+use super::model::{
+    Endpoint, Pod, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Set, Slice,
+};
 use super::respond::{Transport, respond};
 use super::wire::Composer;
 use crate::model::ObjectKey;
@@ -102,7 +104,7 @@ fn set(name: &str, service: &str, ordinals: &str) -> Set {
 
 fn service(name: &str, kind: ServiceKind, ports: &[&str]) -> Service {
     let ports = ports.iter().map(|it| port(it)).collect();
-    Service { key: key(name), kind, ports, selector: Selector::Present }
+    Service { key: key(name), kind, ports, selector: Selector::Present, seen: SeenAt::default() }
 }
 
 fn port(text: &str) -> Port {
@@ -129,7 +131,7 @@ fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
         let (address, hostname) =
             word.split_once('=').map_or((word, None), |(word, it)| (word, Some(it.into())));
         let addresses = vec![address.parse::<IpAddr>().expect(word)];
-        Endpoint { addresses, readiness, hostname, pod }
+        Endpoint { addresses, readiness, serving: None, terminating: None, hostname, pod }
     });
     let owner = key(service);
     Slice {
@@ -138,6 +140,7 @@ fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
         endpoints: endpoints.collect(),
         ports: words[..colon].iter().map(|it| port(it)).collect(),
         trigger_time: None,
+        seen: SeenAt::default(),
     }
 }
 
