@@ -7,6 +7,7 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -145,8 +146,10 @@ impl Process {
                     let Some(Dns { server, options, metrics }) = self.dns.take() else { continue };
                     addresses.dns = server.local_addrs();
                     let index = server.index();
+                    let (_, inspections) = mpsc::channel(dns::watch::MAX_INSPECTIONS);
                     self.spawn("dns", |ready, stop| {
-                        dns::watch::run(client, index, options, metrics, move || ready.set(), stop)
+                        let synced = move || ready.set();
+                        dns::watch::run(client, index, options, metrics, inspections, synced, stop)
                     });
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {

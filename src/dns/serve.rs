@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::config::{DnsConfig, TcpConfig};
+use super::config::{DnsConfig, TcpConfig, Zones};
 use super::index::Index;
 use super::listen::{Listening, inode, published_addresses};
 use super::metrics::Metrics;
@@ -63,6 +63,11 @@ impl Server {
     /// The data that is answered from; `dns::watch` fills it.
     pub fn index(&self) -> Arc<Index> {
         self.responder.index.clone()
+    }
+
+    /// The options that answers are made with.
+    pub fn zones(&self) -> Zones {
+        self.responder.zones.clone()
     }
 
     /// Answers until `shutdown`, then drains and returns.

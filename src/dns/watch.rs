@@ -21,6 +21,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -39,14 +40,22 @@ const MAX_BATCH: usize = 1024;
 /// Pods that are over have no name: the server leaves them out, and tells of their end as a deletion.
 const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
 
+/// Most questions about the cache that wait for their turn; the next asker is turned away.
+pub const MAX_INSPECTIONS: usize = 8;
+
+/// A look at the cache between two batches, by which everything it holds is published. Must be quick: events wait.
+pub type Inspection = Box<dyn FnOnce(&Cache) + Send>;
+
 type Inputs = BoxStream<'static, Result<Input, watcher::Error>>;
 
-/// Feeds `index` until `shutdown`. Calls `synced` once, after the first full lists are published.
+/// Feeds `index` until `shutdown`. Calls `synced` once, after the first full lists are published. `inspections` have their
+/// turn when no event is waiting.
 pub async fn run(
     client: Client,
     index: Arc<Index>,
     config: DnsConfig,
     metrics: Metrics,
+    mut inspections: mpsc::Receiver<Inspection>,
     synced: impl FnOnce() + Send,
     shutdown: CancellationToken,
 ) {
@@ -85,12 +94,20 @@ pub async fn run(
     let mut synced = Some(synced);
     loop {
         let batch = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             batch = batches.next() => match batch {
                 Some(batch) => batch,
                 None => return,
             },
+            Some(inspect) = inspections.recv() => {
+                inspect(&cache);
+                continue;
+            }
         };
+        let now = Timestamp::now();
+        let seconds = u32::try_from(now.as_second()).unwrap_or(0);
+        cache.at(seconds);
         for input in batch {
             match input {
                 Ok(input) => cache.apply(input),
@@ -100,9 +117,8 @@ pub async fn run(
                 }
             }
         }
-        let now = Timestamp::now();
         metrics.event_at(now.as_second());
-        let published = cache.publish(&index, u32::try_from(now.as_second()).unwrap_or(0));
+        let published = cache.publish(&index, seconds);
         if published.whole {
             metrics.relisted();
             debug!(services = published.services, "published a full list");

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -92,12 +92,14 @@ impl Running {
         cluster.create().await;
         assert_eq!(cluster.ask("web-0.web.prod.svc A"), "SERVFAIL");
         let (synced, wait) = oneshot::channel();
+        let (_, inspections) = mpsc::channel(watch::MAX_INSPECTIONS);
         let shutdown = CancellationToken::new();
         let watching = watch::run(
             client,
             cluster.index.clone(),
             config,
             Metrics::default(),
+            inspections,
             || synced.send(()).unwrap(),
             shutdown.clone(),
         );
