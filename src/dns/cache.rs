@@ -305,6 +305,11 @@ impl Cache {
         self.slices.values().map(|it| &**it)
     }
 
+    /// Every Pod that is kept, in no order; none unless pod records are verified.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().map(|it| &**it)
+    }
+
     fn namespaces_changed(&mut self, changes: &[Changed<String>]) {
         self.pending.namespaces |= !changes.is_empty();
     }

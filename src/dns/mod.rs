@@ -15,6 +15,7 @@
 pub mod cache;
 pub mod config;
 pub mod expected;
+pub mod explain;
 pub mod index;
 pub mod known;
 mod listen;

@@ -1,5 +1,6 @@
 //! Tables of (objects, query, reply) in a compact text, answered through the whole path from cache to octets.
 
+mod explain;
 mod messages;
 mod names;
 mod peer;
@@ -34,6 +35,7 @@ pub struct Fixture {
     pub cache: Cache,
     pub index: Index,
     pub zones: Zones,
+    pub config: DnsConfig,
 }
 
 /// Parses objects, one a line:
@@ -157,10 +159,11 @@ impl Fixture {
         let mut config: DnsConfig = serde_saphyr::from_str(config).unwrap();
         config.shuffle = Shuffle::Off;
         let zones = config.check(&["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()]).unwrap();
-        Self { cache: Cache::new(&config), index: Index::new(NOW), zones }
+        Self { cache: Cache::new(&config), index: Index::new(NOW), zones, config }
     }
 
     pub fn feed(&mut self, inputs: Vec<Input>, now: u32) {
+        self.cache.at(now);
         for input in inputs {
             self.cache.apply(input);
         }
