@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use axum::Router;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::config::{Component, Config, Mode};
+use crate::dns::explain::http::Explainer;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
 use crate::{dns, endpointslice, statefulset, telemetry};
 
@@ -129,6 +131,7 @@ impl Process {
     pub fn start(mut self, client: &Client) -> Running {
         let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };
         let components = std::mem::take(&mut self.components);
+        let mut routes = Router::new();
         for component in &components {
             let (client, controllers) = (client.clone(), self.controllers.clone());
             match component {
@@ -146,7 +149,9 @@ impl Process {
                     let Some(Dns { server, options, metrics }) = self.dns.take() else { continue };
                     addresses.dns = server.local_addrs();
                     let index = server.index();
-                    let (_, inspections) = mpsc::channel(dns::watch::MAX_INSPECTIONS);
+                    let (inspect, inspections) = mpsc::channel(dns::watch::MAX_INSPECTIONS);
+                    let explainer = Explainer::new(index.clone(), server.zones(), options.clone(), inspect);
+                    routes = routes.merge(explainer.router());
                     self.spawn("dns", |ready, stop| {
                         let synced = move || ready.set();
                         dns::watch::run(client, index, options, metrics, inspections, synced, stop)
@@ -165,7 +170,7 @@ impl Process {
             (std::mem::take(&mut self.registry), self.readiness.clone(), self.stop_base.clone());
         let http = self.http;
         self.base.spawn(async move {
-            if let Err(error) = telemetry::serve(http, registry, readiness, stop).await {
+            if let Err(error) = telemetry::serve(http, registry, readiness, routes, stop).await {
                 error!(%error, "the HTTP endpoints ended");
             }
         });

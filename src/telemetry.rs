@@ -1,7 +1,7 @@
 //! Logs on stderr, metrics and health over HTTP.
 //!
 //! Paths: `/livez` and CoreDNS's `/health` (the process runs), `/readyz` and `/ready` (everything is synced),
-//! `/metrics` (OpenMetrics text). Collecting numbers is each part's own business; here they are only rendered.
+//! `/metrics` (OpenMetrics text), and the routes that parts of the process add. Collecting numbers is each part's own business; here they are only rendered.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,7 @@ struct Http {
     readiness: Readiness,
 }
 
-/// Serves health and metrics until `shutdown`.
+/// Serves health, metrics and `more` routes, the paths of which must not be these, until `shutdown`.
 ///
 /// # Errors
 /// The listener fails.
@@ -53,6 +53,7 @@ pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     readiness: Readiness,
+    more: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let state = Http { registry: Arc::new(Mutex::new(registry)), readiness };
@@ -62,7 +63,8 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/ready", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(state);
+        .with_state(state)
+        .merge(more);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
