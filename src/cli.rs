@@ -24,7 +24,7 @@ pub enum Command {
     Up(UpArgs),
     /// Against a cluster: in-cluster account, KUBECONFIG or --kubeconfig; components chosen by --components.
     Run(RunArgs),
-    /// Ask a DNS server for one name and print its answer.
+    /// Ask a DNS server for one name and print its answer, or with --explain where it comes from.
     Lookup(LookupArgs),
     /// Parse and validate a configuration file and print the effective configuration; opens no socket.
     CheckConfig(CheckConfigArgs),
@@ -248,6 +248,12 @@ pub struct LookupArgs {
     /// DNS server to ask.
     #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_SERVER", default_value = "127.0.0.1:1053")]
     pub server: SocketAddr,
+    /// Print which Service, slice and pod each record came from, or why there is none. Asks a running ordinal at --http.
+    #[arg(long)]
+    pub explain: bool,
+    /// Health and metrics address of the ordinal that explains, its --http-listen.
+    #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_HTTP", default_value = "127.0.0.1:9153")]
+    pub http: SocketAddr,
     /// See [`CommonArgs`].
     #[command(flatten)]
     pub common: CommonArgs,

@@ -1,4 +1,6 @@
-//! `ordinal lookup`: one question to a DNS server, its answer in presentation format.
+//! `ordinal lookup`: one question to a DNS server, its answer in presentation format; with `--explain` why it is so.
+
+pub mod explain;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::dns::explain::http::record_type as parse_type;
+
 /// How long one try may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -20,10 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn run(name: &str, record_type: &str, server: SocketAddr) -> anyhow::Result<bool> {
     let mut qname = Name::from_ascii(name).with_context(|| format!("{name:?} is not a domain name"))?;
     qname.set_fqdn(true);
-    let qtype: RecordType = record_type
-        .to_ascii_uppercase()
-        .parse()
-        .map_err(|_| anyhow::anyhow!("{record_type:?} is not a record type; try A, AAAA, SRV, PTR or TXT"))?;
+    let qtype = parse_type(record_type).map_err(anyhow::Error::msg)?;
     let response = ask(&qname, qtype, server).await?;
     match response.metadata.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}

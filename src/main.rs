@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use ordinal::cli::{CheckConfigArgs, Cli, Command, RunArgs, UpArgs};
+use ordinal::cli::{CheckConfigArgs, Cli, Command, LookupArgs, RunArgs, UpArgs};
 use ordinal::config::{self, Config, ConfigError};
 use ordinal::up::{self, Demo};
 use ordinal::{lookup, run, telemetry};
@@ -18,11 +18,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Up(args) => up(&args),
         Command::Run(args) => configured(config::for_run(&args)).and_then(|it| run_cluster(&args, it)),
-        Command::Lookup(args) => runtime()
-            .and_then(|it| {
-                it.block_on(lookup::run(&args.name, &args.record_type, args.server)).map_err(failed)
-            })
-            .and_then(|found| if found { Ok(()) } else { Err(FAILED) }),
+        Command::Lookup(args) => look_up(&args).and_then(|found| if found { Ok(()) } else { Err(FAILED) }),
         Command::CheckConfig(args) => check_config(&args),
     };
     outcome.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
@@ -39,6 +35,17 @@ fn up(args: &UpArgs) -> Result<(), u8> {
 fn run_cluster(_: &RunArgs, config: Config) -> Result<(), u8> {
     telemetry::init_logs(&config.log);
     runtime()?.block_on(run::run(config)).map_err(failed)
+}
+
+/// Whether there was an answer.
+fn look_up(LookupArgs { name, record_type, server, explain, http, .. }: &LookupArgs) -> Result<bool, u8> {
+    let runtime = runtime()?;
+    let found = if *explain {
+        runtime.block_on(lookup::explain::run(name, record_type, *http))
+    } else {
+        runtime.block_on(lookup::run(name, record_type, *server))
+    };
+    found.map_err(failed)
 }
 
 fn check_config(args: &CheckConfigArgs) -> Result<(), u8> {
