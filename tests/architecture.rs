@@ -86,6 +86,7 @@ fn what_decides_is_pure() {
         "dns/transfer/access.rs",
         "dns/transfer/content.rs",
         "dns/transfer/message.rs",
+        "dns/transfer/schedule.rs",
         "statefulset/model.rs",
         "statefulset/view.rs",
         "statefulset/revision.rs",

@@ -113,3 +113,31 @@ fn strangers_get_no_transfer() {
         assert!(records(&output).is_empty(), "{args:?}: {output}");
     }
 }
+
+#[test]
+fn secondaries_are_notified() {
+    let secondary = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    secondary.set_read_timeout(Some(common::DEADLINE)).expect("a timeout");
+    let target = secondary.local_addr().expect("bound").to_string();
+    let ordinal = Ordinal::up(&[
+        "--transfer-notify",
+        &format!("--transfer-to=192.0.2.0/24,{target}"),
+        "--zones=a.test,b.test",
+    ]);
+    let mut zones = Vec::new();
+    let mut packet = [0; 512];
+    while zones.len() < 2 {
+        let (length, server) = secondary.recv_from(&mut packet).expect("a message");
+        assert_eq!(server.ip(), ordinal.dns().ip());
+        // Opcode NOTIFY and AA; one question, one record.
+        assert_eq!(packet[2..12], [0x24, 0, 0, 1, 0, 1, 0, 0, 0, 0]);
+        let question = &packet[12..length.min(24)];
+        let zone = String::from_utf8_lossy(&question[..8]).into_owned();
+        assert_eq!(question[8..], [0, 6, 0, 1], "SOA of {zone:?}");
+        zones.push(zone);
+        packet[2] = 0xa4;
+        secondary.send_to(&packet[..length], server).expect("answered");
+    }
+    zones.sort();
+    assert_eq!(zones, ["\u{1}a\u{4}test\0", "\u{1}b\u{4}test\0"]);
+}

@@ -520,6 +520,11 @@ impl Zones {
         self.upstream
     }
 
+    /// The name of every zone.
+    pub fn apexes(&self) -> impl Iterator<Item = OwnerName> {
+        self.served.iter().map(|it| it.apex)
+    }
+
     /// The first forward zone: where PTR targets lie.
     pub fn primary(&self) -> &Zone {
         &self.served[self.primary]

@@ -22,6 +22,7 @@ use super::index::Index;
 use super::listen::{Listening, inode, published_addresses};
 use super::metrics::Metrics;
 use super::responder::Responder;
+use super::transfer::notify;
 use super::{tcp, udp};
 
 /// How long queries are still answered after shutdown began, unless configured.
@@ -87,6 +88,9 @@ impl Server {
             let tcp = TcpListener::from_std(tcp)?;
             tasks.spawn(connections.clone().serve(tcp, stop.clone()));
             info!(%address, "listening");
+        }
+        for target in &self.responder.zones.transfer.notify {
+            tasks.spawn(notify::run(*target, self.responder.clone(), stop.clone()));
         }
         tokio::select! {
             () = shutdown.cancelled() => {}

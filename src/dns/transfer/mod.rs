@@ -10,11 +10,14 @@
 //! as they are sent; nothing but the snapshot is held.
 //! A serial counts seconds: of two changes within one second a secondary that transferred between them hears with the
 //! next change only.
+//! Secondaries hear of changes by NOTIFY (`notify`, `schedule`).
 //! Sources: RFC 1982, RFC 1995, RFC 5936.
 
 pub mod access;
 mod content;
 mod message;
+pub mod notify;
+mod schedule;
 
 use std::net::IpAddr;
 
