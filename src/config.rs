@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
-use crate::dns::DnsConfig;
+use crate::dns::{self, DnsConfig};
 
 /// Why a configuration cannot be used. The process exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -210,10 +210,8 @@ impl Config {
     /// The first invalid key, with the reason.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.components(Mode::Up)?;
-        self.dns.check(&[]).map_err(|error| ConfigError::Invalid {
-            key: format!("dns.{}", error.key),
-            reason: error.reason,
-        })?;
+        self.dns.check(&[]).map_err(dns_error)?;
+        self.check_loops(&self.dns_listen)?;
         if !self.api.listen.ip().is_loopback() {
             return Err(ConfigError::Invalid {
                 key: "api.listen".to_owned(),
@@ -230,6 +228,17 @@ impl Config {
         })?;
         Ok(())
     }
+}
+
+impl Config {
+    /// An upstream must not be the DNS server itself.
+    fn check_loops(&self, listen: &[SocketAddr]) -> Result<(), ConfigError> {
+        dns::forward::check_loops(&self.dns, listen, &[]).map_err(dns_error)
+    }
+}
+
+fn dns_error(error: dns::config::ConfigError) -> ConfigError {
+    ConfigError::Invalid { key: format!("dns.{}", error.key), reason: error.reason }
 }
 
 /// The loopback address for `up`, every address for `run`.
@@ -314,6 +323,7 @@ pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
     set(&mut config.node.ready_delay, args.ready_delay);
     set(&mut config.node.stop_delay, args.stop_delay);
     config.validate()?;
+    config.check_loops(&config.dns_listen(Mode::Up))?;
     Ok(config)
 }
 
@@ -328,6 +338,7 @@ pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
     overlay_optional(&mut config.cluster.kubeconfig, args.kubeconfig.clone());
     overlay_optional(&mut config.cluster.context, args.context.clone());
     config.validate()?;
+    config.check_loops(&config.dns_listen(Mode::Run))?;
     Ok(config)
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::forward::Forwarding;
 use super::lookup::Absence;
 use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
 use super::rate_limit::RateLimit;
@@ -370,9 +371,9 @@ impl DnsConfig {
             soa_ttl: self.ttl.min(MAX_SOA_TTL),
             negative_ttl,
             pending_ttl: self.pending_ttl,
-            upstream: !self.upstream.is_empty(),
             rate_limit,
             transfer,
+            forwarding: Forwarding::check(self)?,
         })
     }
 }
@@ -483,11 +484,12 @@ pub struct Zones {
     /// SOA TTL of negative answers for names that are known but not ready, in seconds.
     pub pending_ttl: u32,
     /// Whether names outside of the zones are forwarded.
-    upstream: bool,
     /// Response rate limiting, when it is on.
     pub rate_limit: Option<RateLimit>,
     /// Who may transfer the zones, and who is notified.
     pub transfer: Access,
+    /// Who else is asked.
+    pub forwarding: Forwarding,
 }
 
 impl Zones {
@@ -517,7 +519,7 @@ impl Zones {
 
     /// Whether there is an upstream to ask (RA).
     pub fn recursion(&self) -> bool {
-        self.upstream
+        self.forwarding.recursion
     }
 
     /// The name of every zone.

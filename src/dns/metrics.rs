@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::cache::ServiceClass;
 use super::config::Zones;
+use super::forward::ForwardMetrics;
 use super::rate_limit::RateLimitMetrics;
 use super::respond::Transport;
 use super::scrape::Answering;
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub(super) tcp: TcpMetrics,
     /// Response rate limiting.
     pub(super) rate_limit: RateLimitMetrics,
+    /// Forwarded queries.
+    pub(super) forward: ForwardMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +57,7 @@ impl Default for Metrics {
             last_event: Gauge::default(),
             tcp: TcpMetrics::default(),
             rate_limit: RateLimitMetrics::default(),
+            forward: ForwardMetrics::default(),
         }
     }
 }
@@ -62,6 +66,7 @@ impl Metrics {
     /// Publishes the numbers under `ordinal_dns_…`.
     pub fn register(&self, registry: &mut Registry) {
         let dns = registry.sub_registry_with_prefix("ordinal_dns");
+        self.forward.register(dns);
         dns.register_collector(Box::new(self.answering.clone()));
         dns.register_with_unit(
             "programming_duration",

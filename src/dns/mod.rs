@@ -16,6 +16,7 @@ pub mod cache;
 pub mod config;
 pub mod expected;
 pub mod explain;
+pub mod forward;
 pub mod index;
 pub mod known;
 mod listen;
@@ -41,6 +42,7 @@ mod tally;
 pub mod tcp;
 pub mod transfer;
 mod udp;
+pub mod upstream;
 pub mod watch;
 pub mod wire;
 

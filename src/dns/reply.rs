@@ -48,16 +48,30 @@ pub enum Rcode {
 
 /// Extended DNS errors in use (RFC 8914 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
 pub enum ExtendedError {
     /// The data may be out of date.
-    StaleAnswer = 3,
+    StaleAnswer,
     /// The first full list has not arrived.
-    NotReady = 14,
+    NotReady,
     /// No upstream answered.
-    NoReachableAuthority = 22,
+    NoReachableAuthority,
     /// An upstream failed in another way.
-    NetworkError = 23,
+    NetworkError,
+    /// What an upstream said.
+    Passed(u16),
+}
+
+impl ExtendedError {
+    /// Its number.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::StaleAnswer => 3,
+            Self::NotReady => 14,
+            Self::NoReachableAuthority => 22,
+            Self::NetworkError => 23,
+            Self::Passed(code) => code,
+        }
+    }
 }
 
 /// A reply and what it was about.
@@ -78,7 +92,7 @@ pub struct Reply {
 pub struct Fixed {
     /// Of the last name of the chain (RFC 6604).
     pub rcode: Rcode,
-    /// [`Header::AA`] or nothing.
+    /// [`Header::AA`] or nothing; [`Header::TC`] of an upstream.
     pub flags: u8,
 }
 
@@ -125,7 +139,7 @@ impl Additions {
         }
         if let Some(error) = self.extended_error {
             opt.put(&[0, 15, 0, 2]);
-            opt.put(&(error as u16).to_be_bytes());
+            opt.put(&error.code().to_be_bytes());
         }
         let options = opt.len - Opt::FIXED;
         opt.octets[Opt::FIXED - 1] = options as u8;

@@ -69,6 +69,11 @@ impl Header {
         (header.high & Self::QR == 0).then_some(header)
     }
 
+    /// Whether the client does its own validation (RFC 4035 §3.2.2).
+    pub fn checking_disabled(self) -> bool {
+        self.low & Self::CD != 0
+    }
+
     fn opcode(self) -> u8 {
         self.high >> 3 & 0x0f
     }

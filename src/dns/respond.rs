@@ -13,6 +13,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
 
 use super::config::{Shuffle, Zone, Zones};
+use super::forward::{Onward, onward};
 use super::index::View;
 use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::NameRef;
@@ -37,6 +38,29 @@ pub enum Verdict<'a> {
     Refused(Rcode),
     /// An answer.
     Answer(Answer<'a>),
+    /// Others have to be asked: `dns::forward` completes the answer.
+    Onward(Answer<'a>, Onward<'a>),
+}
+
+/// What a codec makes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handled<T> {
+    /// No reply: too short for a header, or itself a response.
+    Silence,
+    /// The reply.
+    Here(T),
+    /// `dns::forward` replies, once others have been asked.
+    Onward,
+}
+
+impl<T> Handled<T> {
+    /// The reply, if it needs nobody else.
+    pub fn here(self) -> Option<T> {
+        match self {
+            Self::Here(reply) => Some(reply),
+            Self::Silence | Self::Onward => None,
+        }
+    }
 }
 
 /// Decides about a readable request, whatever the codec of its reply. Zone transfers over TCP are the caller's.
@@ -44,24 +68,31 @@ pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) ->
     let transfer = request.is_transfer().then_some(Rcode::Refused);
     match request.objection().or(transfer) {
         Some(rcode) => Verdict::Refused(rcode),
-        None => Verdict::Answer(lookup(view, zones, request.name.as_name(), request.rr_type)),
+        None => {
+            let answer = lookup(view, zones, request.name.as_name(), request.rr_type);
+            match onward(&answer, request, zones) {
+                None => Verdict::Answer(answer),
+                Some(asked) => Verdict::Onward(answer, asked),
+            }
+        }
     }
 }
 
-/// Answers one packet; `None` when it must be dropped (too short for a header, or itself a response).
+/// Answers one packet.
 ///
 /// `seed`: decides the order of addresses and SRV records; a different one for every call.
-pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, seed: u64) -> Option<Reply> {
+pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, seed: u64) -> Handled<Reply> {
     let request = match receive(packet) {
-        Received::Noise => return None,
+        Received::Noise => return Handled::Silence,
         Received::Unreadable(header, rcode) => {
             let octets = header.bare_reply(rcode, zones.recursion()).to_vec();
-            return Some(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
+            return Handled::Here(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
         }
         Received::Query(request) => request,
     };
     let limit = request.limit(transport, zones);
-    Some(match decide(&request, view, zones) {
+    Handled::Here(match decide(&request, view, zones) {
+        Verdict::Onward(..) => return Handled::Onward,
         Verdict::Refused(rcode) => {
             compose(&request, zones, limit, &Content::only(rcode), &Additions::default())
         }
@@ -99,7 +130,7 @@ pub fn own_records(owner: NameRef<'_>, answer: &Answer<'_>, zones: &Zones, seria
 }
 
 /// Encodes the reply in at most `limit` octets.
-fn compose(
+pub(super) fn compose(
     request: &Request<'_>,
     zones: &Zones,
     limit: u16,
@@ -173,17 +204,17 @@ impl Encoder<'_> {
 
 /// The sections of a reply, before they are fitted into a message.
 #[derive(Debug)]
-struct Content {
-    fixed: Fixed,
-    answers: Vec<Record>,
-    authority: Vec<Record>,
+pub(super) struct Content {
+    pub fixed: Fixed,
+    pub answers: Vec<Record>,
+    pub authority: Vec<Record>,
     /// By RRset.
-    additional: Vec<Vec<Record>>,
+    pub additional: Vec<Vec<Record>>,
 }
 
 impl Content {
     /// Empty sections, not authoritative.
-    fn only(rcode: Rcode) -> Self {
+    pub fn only(rcode: Rcode) -> Self {
         Self::empty(Fixed { rcode, flags: 0 })
     }
 
@@ -193,14 +224,14 @@ impl Content {
 }
 
 /// What the records of an answer take from outside of it.
-struct Render<'a> {
-    zones: &'a Zones,
-    serial: u32,
-    random: Random,
+pub(super) struct Render<'a> {
+    pub zones: &'a Zones,
+    pub serial: u32,
+    pub random: Random,
 }
 
 impl Render<'_> {
-    fn content(mut self, request: &Request<'_>, answer: &Answer<'_>) -> Content {
+    pub fn content(mut self, request: &Request<'_>, answer: &Answer<'_>) -> Content {
         let mut content = Content::empty(Fixed::of(answer));
         let ttl = self.zones.ttl;
         let mut owner = to_name(request.spelling()).expect("the name has been read before");
@@ -327,6 +358,6 @@ fn target_name(target: Target<'_>) -> Option<Name> {
 }
 
 /// `None` for a name of more than 255 octets: nobody could ask for it either.
-fn to_name(wire: &[u8]) -> Option<Name> {
+pub(super) fn to_name(wire: &[u8]) -> Option<Name> {
     Name::read(&mut BinDecoder::new(wire)).ok()
 }

@@ -6,18 +6,20 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
 use super::config::Zones;
+use super::forward::Forwarder;
 use super::index::Index;
 use super::metrics::Metrics;
-use super::respond::{Reply, Transport, respond};
+use super::request::{Received, receive};
+use super::respond::{Additions, Handled, Rcode, Reply, Transport, respond};
 use super::tally::{Answered, Tally};
 use super::transfer::{Transfer, transfer};
-use super::wire::Composer;
+use super::wire::{Composed, Composer};
 
 /// Answers packets; shared by all sockets of a server.
 pub struct Responder {
@@ -27,8 +29,12 @@ pub struct Responder {
     pub zones: Zones,
     /// What is counted.
     pub metrics: Metrics,
+    /// Asks others, if there are any.
+    forwarder: Option<Forwarder>,
     /// Counts of everything that is not a UDP thread.
     tally: Mutex<Tally>,
+    /// Counts of what came over UDP and went onward.
+    forwarded: Mutex<Tally>,
     /// Seeds differ between processes, so that replicas do not order records alike.
     seeds: foldhash::fast::RandomState,
     requests: AtomicU64,
@@ -36,25 +42,37 @@ pub struct Responder {
 
 impl Responder {
     /// Answers from `index`.
-    pub fn new(index: Arc<Index>, zones: Zones, metrics: Metrics) -> Self {
+    ///
+    /// `forwarder`: needed when `zones` send questions onward.
+    pub fn new(index: Arc<Index>, zones: Zones, metrics: Metrics, forwarder: Option<Forwarder>) -> Self {
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
         let tally = Mutex::new(metrics.tally(Transport::Tcp, &zones));
-        Self { index, zones, metrics, tally, seeds, requests }
+        let forwarded = Mutex::new(metrics.tally(Transport::Udp, &zones));
+        Self { index, zones, metrics, forwarder, tally, forwarded, seeds, requests }
     }
 
-    /// The reply to one packet that came over TCP, if it gets any.
-    pub fn answer(&self, packet: &[u8]) -> Option<Reply> {
+    /// The reply to one packet that came over TCP, if it gets any from here.
+    pub fn answer(&self, packet: &[u8]) -> Handled<Reply> {
         let began = Instant::now();
-        let reply = respond(packet, Transport::Tcp, &self.index.view(), &self.zones, self.seed());
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Reply { octets, rcode, rr_type, zone }) = &reply {
-            tally.answered(&Answered { zone: *zone, rr_type: *rr_type, rcode: *rcode, size: octets.len() });
-            tally.took(began.elapsed(), 1);
-            trace!(?rr_type, ?rcode, "answered over TCP");
-        } else {
-            tally.dropped();
+        let handled = respond(packet, Transport::Tcp, &self.index.view(), &self.zones, self.seed());
+        match &handled {
+            Handled::Silence => lock(&self.tally).dropped(),
+            Handled::Here(reply) => count(&self.tally, reply, began),
+            Handled::Onward => {}
         }
-        reply
+        handled
+    }
+
+    /// The reply to a packet that goes onward.
+    pub async fn complete(&self, packet: &[u8], transport: Transport) -> Option<Reply> {
+        let began = Instant::now();
+        let reply = self.forwarder.as_ref()?.complete(packet, transport).await?;
+        let tally = match transport {
+            Transport::Udp => &self.forwarded,
+            Transport::Tcp => &self.tally,
+        };
+        count(tally, &reply, began);
+        Some(reply)
     }
 
     /// The messages that answer a request for a zone transfer over TCP; `None`: answer the packet like any other.
@@ -65,7 +83,7 @@ impl Responder {
         let first = messages.next();
         debug!(%client, ?rr_type, ?rcode, "zone transfer");
         let size = first.as_ref().map_or(0, Vec::len);
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = lock(&self.tally);
         tally.answered(&Answered { zone, rr_type: Some(rr_type), rcode, size });
         tally.took(began.elapsed(), 1);
         Some(first.into_iter().chain(messages))
@@ -83,6 +101,19 @@ impl Responder {
     }
 }
 
+/// Counts one reply.
+fn count(tally: &Mutex<Tally>, reply: &Reply, began: Instant) {
+    let Reply { octets, rcode, rr_type, zone } = reply;
+    let mut tally = lock(tally);
+    tally.answered(&Answered { zone: *zone, rr_type: *rr_type, rcode: *rcode, size: octets.len() });
+    tally.took(began.elapsed(), 1);
+    trace!(?rr_type, ?rcode, "answered");
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Answers the datagrams of one thread: no lock, no allocation, no line of log for a query.
 pub struct UdpResponder {
     shared: Arc<Responder>,
@@ -91,22 +122,32 @@ pub struct UdpResponder {
 }
 
 impl UdpResponder {
-    /// Composes the reply to one packet in `out` and returns its length, if it gets any.
-    pub fn answer(&mut self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+    /// Composes the reply to one packet in `out` and returns its length, if it gets any from here.
+    pub fn answer(&mut self, packet: &[u8], out: &mut [u8]) -> Handled<usize> {
         let view = self.shared.index.view();
-        let composed = self.composer.respond(packet, Transport::Udp, &view, &self.shared.zones, out);
-        let Some(composed) = composed else {
-            self.tally.dropped();
-            return None;
-        };
-        let size = composed.len;
-        self.tally.answered(&Answered {
-            zone: composed.zone,
-            rr_type: composed.rr_type,
-            rcode: composed.rcode,
-            size,
-        });
-        Some(size)
+        match self.composer.respond(packet, Transport::Udp, &view, &self.shared.zones, out) {
+            Handled::Silence => {
+                self.tally.dropped();
+                Handled::Silence
+            }
+            Handled::Here(composed) => Handled::Here(self.answered(composed)),
+            Handled::Onward => Handled::Onward,
+        }
+    }
+
+    /// Composes SERVFAIL, when there is no room for a packet that goes onward.
+    pub fn decline(&mut self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.shared.metrics.forward.rejected();
+        let Received::Query(request) = receive(packet) else { return None };
+        let additions = Additions::default();
+        let composed = self.composer.refuse(&request, Rcode::ServFail, &additions, &self.shared.zones, out);
+        Some(self.answered(composed))
+    }
+
+    fn answered(&mut self, composed: Composed) -> usize {
+        let Composed { len: size, rcode, rr_type, zone } = composed;
+        self.tally.answered(&Answered { zone, rr_type, rcode, size });
+        size
     }
 
     /// Counts how long the queries of a batch took together.

@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::config::{DnsConfig, TcpConfig, Zones};
+use super::config::{ConfigError, DnsConfig, TcpConfig, Zones};
+use super::forward::{Forwarder, check_loops};
 use super::index::Index;
 use super::listen::{Listening, inode, published_addresses};
 use super::metrics::Metrics;
@@ -45,13 +46,14 @@ impl Server {
         let threads =
             config.udp_threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let sockets = Listening::bind_all(listen, threads)?;
+        let invalid = |error: ConfigError| io::Error::new(io::ErrorKind::InvalidInput, error);
         let addresses: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
-        let zones = config
-            .check(&published_addresses(&addresses))
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let zones = config.check(&published_addresses(&addresses)).map_err(invalid)?;
         metrics.watch_sockets(sockets.iter().flat_map(|it| &it.udp).filter_map(inode));
         let index = Arc::new(Index::new(u32::try_from(Timestamp::now().as_second()).unwrap_or(0)));
-        let responder = Arc::new(Responder::new(index, zones, metrics));
+        check_loops(config, &addresses, &published_addresses(&addresses)).map_err(invalid)?;
+        let forwarder = Forwarder::new(config, index.clone(), zones.clone(), metrics.forward.clone());
+        let responder = Arc::new(Responder::new(index, zones, metrics, forwarder.map_err(invalid)?));
         let lameduck = config.lameduck.unwrap_or(LAMEDUCK);
         Ok(Self { sockets, responder, lameduck, tcp: config.tcp.clone() })
     }
@@ -81,9 +83,11 @@ impl Server {
             tcp::Shared::new(self.responder.clone(), &self.tcp, self.responder.metrics.tcp.clone());
         let mut tasks = JoinSet::new();
         let mut threads = Vec::new();
+        let (handover, datagrams) = udp::onward::Handover::new();
+        tasks.spawn(udp::onward::serve(datagrams, self.responder.clone()));
         for Listening { address, udp, tcp } in self.sockets {
             for socket in udp {
-                threads.push(udp::Worker::start(socket, self.responder.clone())?);
+                threads.push(udp::Worker::start(socket, self.responder.clone(), handover.clone())?);
             }
             let tcp = TcpListener::from_std(tcp)?;
             tasks.spawn(connections.clone().serve(tcp, stop.clone()));
@@ -92,6 +96,7 @@ impl Server {
         for target in &self.responder.zones.transfer.notify {
             tasks.spawn(notify::run(*target, self.responder.clone(), stop.clone()));
         }
+        drop(handover);
         tokio::select! {
             () = shutdown.cancelled() => {}
             Some(ended) = tasks.join_next() => {

@@ -18,7 +18,7 @@ use super::name::{MAX_NAME, NameRef};
 use super::random::Random;
 use super::reply::{Additions, Fixed, Opt, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
 use super::request::{HEADER, Header, Received, Request, receive};
-use super::respond::{Transport, Verdict, decide};
+use super::respond::{Handled, Transport, Verdict, decide};
 
 /// Class IN on the wire.
 const IN: [u8; 2] = [0, 1];
@@ -65,7 +65,7 @@ impl Composer {
         Self { random: Random::new(seed), srv: Vec::new(), written: Vec::new(), sorted: Vec::new() }
     }
 
-    /// Answers one packet; `None` when it must be dropped (too short for a header, or itself a response).
+    /// Answers one packet.
     ///
     /// `out` holds the largest reply of the transport, and 512 octets at least.
     pub fn respond(
@@ -75,16 +75,18 @@ impl Composer {
         view: &View,
         zones: &Zones,
         out: &mut [u8],
-    ) -> Option<Composed> {
+    ) -> Handled<Composed> {
         let request = match receive(packet) {
-            Received::Noise => return None,
+            Received::Noise => return Handled::Silence,
             Received::Unreadable(header, rcode) => {
                 out[..HEADER].copy_from_slice(&header.bare_reply(rcode, zones.recursion()));
-                return Some(Composed { len: HEADER, rcode, rr_type: None, zone: zones.label_of(None) });
+                let zone = zones.label_of(None);
+                return Handled::Here(Composed { len: HEADER, rcode, rr_type: None, zone });
             }
             Received::Query(request) => request,
         };
-        Some(match decide(&request, view, zones) {
+        Handled::Here(match decide(&request, view, zones) {
+            Verdict::Onward(..) => return Handled::Onward,
             Verdict::Refused(rcode) => self.refuse(&request, rcode, &Additions::default(), zones, out),
             Verdict::Answer(answer) => {
                 let limit = request.limit(transport, zones).into();

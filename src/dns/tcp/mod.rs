@@ -15,6 +15,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::config::TcpConfig;
+use super::respond::{Handled, Transport};
 use super::responder::Responder;
 use connection::{Connection, Timing};
 use metrics::Limit;
@@ -61,8 +63,15 @@ impl Service for Arc<Responder> {
         if let Some(messages) = self.transfer(message, client.ip()) {
             return Response::Later(stream::iter(messages).boxed());
         }
-        let reply = Responder::answer(self, message);
-        reply.map_or(Response::None, |it| Response::Now(it.octets))
+        match Responder::answer(self, message) {
+            Handled::Silence => Response::None,
+            Handled::Here(reply) => Response::Now(reply.octets),
+            Handled::Onward => {
+                let (responder, message) = (self.clone(), message.to_vec());
+                let reply = async move { responder.complete(&message, Transport::Tcp).await };
+                Response::Later(stream::once(reply).filter_map(|it| ready(it.map(|it| it.octets))).boxed())
+            }
+        }
     }
 }
 

@@ -182,9 +182,9 @@ impl Fixture {
     /// Answers a packet with both codecs, which must say the same.
     pub fn answer(&self, packet: &[u8], transport: Transport) -> Option<Message> {
         let view = self.index.view();
-        let reply = respond(packet, transport, &view, &self.zones, 0);
+        let reply = respond(packet, transport, &view, &self.zones, 0).here();
         let mut out = vec![0xff; 65_535];
-        let composed = Composer::new(0).respond(packet, transport, &view, &self.zones, &mut out);
+        let composed = Composer::new(0).respond(packet, transport, &view, &self.zones, &mut out).here();
         assert_eq!(
             reply.as_ref().map(|it| (it.rcode, it.rr_type)),
             composed.map(|it| (it.rcode, it.rr_type))

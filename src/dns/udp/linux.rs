@@ -1,19 +1,22 @@
 //! Batches with `recvmmsg` and `sendmmsg`.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, Shutdown, SockaddrIn, SockaddrIn6,
-    SockaddrLike, recvmmsg, sendmmsg, setsockopt, shutdown, sockopt,
+    SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg, sendmsg, setsockopt, shutdown, sockopt,
 };
 use tracing::debug;
 
+use super::onward::{self, Handover};
 use super::{MAX_QUERY, MAX_REPLY};
+use crate::dns::respond::Handled;
 use crate::dns::responder::UdpResponder;
 
 /// Datagrams received at once. More gain nothing (docs/PERFORMANCE.md).
@@ -29,11 +32,17 @@ pub enum Receiver {
 pub trait Client: SockaddrLike + Copy {
     /// Where it waits for the reply.
     fn port(&self) -> u16;
+    /// The whole of it.
+    fn address(&self) -> SocketAddr;
 }
 
 impl Client for SockaddrIn {
     fn port(&self) -> u16 {
         Self::port(self)
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddrV4::from(*self).into()
     }
 }
 
@@ -41,10 +50,15 @@ impl Client for SockaddrIn6 {
     fn port(&self) -> u16 {
         Self::port(self)
     }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddrV6::from(*self).into()
+    }
 }
 
 pub struct Batches<S> {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
+    handover: Handover,
     /// The socket is bound to a wildcard address: replies name their source.
     wildcard: bool,
     queries: Box<[u8]>,
@@ -90,11 +104,15 @@ pub fn prepare(socket: &UdpSocket) -> io::Result<IpAddr> {
 impl Receiver {
     /// For a socket that is prepared and bound to `address`. Made by the thread that uses it: the buffers of the system
     /// calls stay on one thread.
-    pub fn new(socket: UdpSocket, address: IpAddr) -> Self {
+    pub fn new(socket: Arc<UdpSocket>, address: IpAddr, handover: Handover) -> Self {
         let wildcard = address.is_unspecified();
         match address {
-            IpAddr::V4(_) => Self::V4(Box::new(Batches::new(socket, wildcard, cmsg_space!(in_pktinfo)))),
-            IpAddr::V6(_) => Self::V6(Box::new(Batches::new(socket, wildcard, cmsg_space!(in6_pktinfo)))),
+            IpAddr::V4(_) => {
+                Self::V4(Box::new(Batches::new(socket, handover, wildcard, cmsg_space!(in_pktinfo))))
+            }
+            IpAddr::V6(_) => {
+                Self::V6(Box::new(Batches::new(socket, handover, wildcard, cmsg_space!(in6_pktinfo))))
+            }
         }
     }
 
@@ -118,9 +136,10 @@ pub fn wake(socket: &UdpSocket) {
 }
 
 impl<S: Client> Batches<S> {
-    fn new(socket: UdpSocket, wildcard: bool, source: Vec<u8>) -> Self {
+    fn new(socket: Arc<UdpSocket>, handover: Handover, wildcard: bool, source: Vec<u8>) -> Self {
         Self {
             socket,
+            handover,
             wildcard,
             queries: vec![0; BATCH * MAX_QUERY].into(),
             replies: vec![0; BATCH * MAX_REPLY].into(),
@@ -141,7 +160,17 @@ impl<S: Client> Batches<S> {
             let Some(datagram) = datagram.filter(|it| it.client.port() != 0) else { continue };
             let query = &self.queries[at * MAX_QUERY..][..datagram.len];
             let reply = &mut self.replies[waiting * MAX_REPLY..][..MAX_REPLY];
-            if let Some(len) = responder.answer(query, reply) {
+            let len = match responder.answer(query, reply) {
+                Handled::Silence => None,
+                Handled::Here(len) => Some(len),
+                Handled::Onward => {
+                    let (client, asked) = (datagram.client.address(), datagram.asked);
+                    let (packet, socket) = (query.to_vec(), self.socket.clone());
+                    let taken = self.handover.offer(onward::Datagram { packet, client, asked, socket });
+                    if taken { None } else { responder.decline(query, reply) }
+                }
+            };
+            if let Some(len) = len {
                 let (to, from) = (Some(datagram.client), datagram.asked);
                 outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
                 waiting += 1;
@@ -181,16 +210,12 @@ impl<S: Client> Batches<S> {
             let sent = match first.from {
                 None => send_all(&self.socket, &mut self.send, &self.replies, rest, &[]),
                 Some(IpAddr::V4(from)) => {
-                    let from = in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
-                    let nowhere = in_addr { s_addr: 0 };
-                    // Interface 0: only the address is fixed, the route stays the kernel's choice.
-                    let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: nowhere };
+                    let info = source_v4(from);
                     let source = [ControlMessage::Ipv4PacketInfo(&info)];
                     send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
                 }
                 Some(IpAddr::V6(from)) => {
-                    let ipi6_addr = in6_addr { s6_addr: from.octets() };
-                    let info = in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
+                    let info = source_v6(from);
                     let source = [ControlMessage::Ipv6PacketInfo(&info)];
                     send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
                 }
@@ -205,6 +230,40 @@ impl<S: Client> Batches<S> {
             rest = rest.get(done.max(1)..).unwrap_or_default();
         }
     }
+}
+
+/// Sends one reply, from the address that was asked where there can be several. Never waits: a reply that does not fit
+/// the socket's buffer is lost, as it could be anywhere on its way.
+///
+/// # Errors
+/// It cannot be sent.
+pub fn send_from(
+    socket: &UdpSocket,
+    octets: &[u8],
+    client: SocketAddr,
+    asked: Option<IpAddr>,
+) -> io::Result<()> {
+    let (fd, octets, to) = (socket.as_raw_fd(), [IoSlice::new(octets)], SockaddrStorage::from(client));
+    let send = |source: &[ControlMessage<'_>]| {
+        sendmsg(fd, &octets, source, MsgFlags::MSG_DONTWAIT, Some(&to)).map(drop).map_err(io::Error::from)
+    };
+    match asked {
+        None => send(&[]),
+        Some(IpAddr::V4(from)) => send(&[ControlMessage::Ipv4PacketInfo(&source_v4(from))]),
+        Some(IpAddr::V6(from)) => send(&[ControlMessage::Ipv6PacketInfo(&source_v6(from))]),
+    }
+}
+
+/// Interface 0: only the address is fixed, the route stays the kernel's choice.
+fn source_v4(from: Ipv4Addr) -> in_pktinfo {
+    let (ipi_spec_dst, ipi_addr) =
+        (in_addr { s_addr: u32::from_ne_bytes(from.octets()) }, in_addr { s_addr: 0 });
+    in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr }
+}
+
+/// Interface 0, see [`source_v4`].
+fn source_v6(from: Ipv6Addr) -> in6_pktinfo {
+    in6_pktinfo { ipi6_addr: in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 }
 }
 
 /// How many of `replies` the kernel took. An error is about the first one.

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use self::onward::Handover;
 use super::responder::Responder;
 
+pub mod onward;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod platform;
@@ -36,12 +38,12 @@ impl Worker {
     ///
     /// # Errors
     /// The socket or the thread cannot be set up.
-    pub fn start(socket: UdpSocket, responder: Arc<Responder>) -> io::Result<Self> {
+    pub fn start(socket: UdpSocket, responder: Arc<Responder>, handover: Handover) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let address = platform::prepare(&socket)?;
         let (stop, receiving) = (stopping.clone(), socket.try_clone()?);
         let thread = std::thread::Builder::new().name("dns-udp".to_owned()).spawn(move || {
-            let mut receiver = platform::Receiver::new(receiving, address);
+            let mut receiver = platform::Receiver::new(Arc::new(receiving), address, handover);
             let mut responder = responder.worker();
             while !stop.load(Ordering::Relaxed) {
                 receiver.answer_some(&mut responder);

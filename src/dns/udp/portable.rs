@@ -1,12 +1,15 @@
 //! One datagram at a time, with what the standard library has.
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::onward::{Datagram, Handover};
 use super::{MAX_QUERY, MAX_REPLY};
+use crate::dns::respond::Handled;
 use crate::dns::responder::UdpResponder;
 
 /// How often a waiting thread looks whether it should stop.
@@ -14,7 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One socket with its buffer.
 pub struct Receiver {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
+    handover: Handover,
     query: Box<[u8]>,
     reply: Box<[u8]>,
 }
@@ -30,8 +34,8 @@ pub fn prepare(socket: &UdpSocket) -> io::Result<IpAddr> {
 
 impl Receiver {
     /// For a prepared socket.
-    pub fn new(socket: UdpSocket, _: IpAddr) -> Self {
-        Self { socket, query: vec![0; MAX_QUERY].into(), reply: vec![0; MAX_REPLY].into() }
+    pub fn new(socket: Arc<UdpSocket>, _: IpAddr, handover: Handover) -> Self {
+        Self { socket, handover, query: vec![0; MAX_QUERY].into(), reply: vec![0; MAX_REPLY].into() }
     }
 
     /// Waits for a datagram for a while and answers it.
@@ -47,7 +51,16 @@ impl Receiver {
             return;
         }
         let began = Instant::now();
-        let reply = responder.answer(&self.query[..len], &mut self.reply);
+        let packet = &self.query[..len];
+        let reply = match responder.answer(packet, &mut self.reply) {
+            Handled::Silence => None,
+            Handled::Here(len) => Some(len),
+            Handled::Onward => {
+                let (packet, socket) = (packet.to_vec(), self.socket.clone());
+                let taken = self.handover.offer(Datagram { packet, client, asked: None, socket });
+                if taken { None } else { responder.decline(&self.query[..len], &mut self.reply) }
+            }
+        };
         responder.took(began.elapsed(), 1);
         if let Some(len) = reply
             && let Err(error) = self.socket.send_to(&self.reply[..len], client)
@@ -55,6 +68,14 @@ impl Receiver {
             debug!(%client, %error, "sending a datagram failed");
         }
     }
+}
+
+/// Sends one reply. The kernel chooses the source address.
+///
+/// # Errors
+/// It cannot be sent.
+pub fn send_from(socket: &UdpSocket, octets: &[u8], client: SocketAddr, _: Option<IpAddr>) -> io::Result<()> {
+    socket.send_to(octets, client).map(drop)
 }
 
 /// The wait ends by itself.

@@ -1,0 +1,182 @@
+//! Which questions leave the process, decided from the local answer.
+//!
+//! (`Answer`, `Request`, `Zones`) ──[`onward`]──▶ [`Onward`] ──▶ `dns::forward`
+//!
+//! Pure and cheap: every codec asks right after `lookup`, and without `upstream` and `hosts` the answer is always no.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::dns::config::{ConfigError, DnsConfig, Zones};
+use crate::dns::lookup::{Answer, Outcome};
+use crate::dns::name::NameRef;
+use crate::dns::request::Request;
+
+/// Port of an upstream server unless given.
+const DNS_PORT: u16 = 53;
+
+/// Who else may be asked, and about what. Part of [`Zones`].
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// There is an upstream: RA is set on every reply.
+    pub recursion: bool,
+}
+
+/// What has to be asked of hosts files and upstream servers, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onward<'a> {
+    /// The name of the question: it lies under no zone served.
+    Foreign(NameRef<'a>),
+}
+
+impl<'a> Onward<'a> {
+    /// The name to ask.
+    pub fn name(self) -> NameRef<'a> {
+        match self {
+            Self::Foreign(name) => name,
+        }
+    }
+}
+
+/// Whether others have to be asked before `request` can be answered. Refused types and classes never get here.
+pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) -> Option<Onward<'a>> {
+    let forwarding = &zones.forwarding;
+    if !forwarding.recursion {
+        return None;
+    }
+    match &answer.outcome {
+        Outcome::NotOurZone => Some(Onward::Foreign(request.name.as_name())),
+        _ => None,
+    }
+}
+
+fn invalid<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError { key: key.into(), reason: reason.into() })
+}
+
+impl Forwarding {
+    /// Checks the keys `upstream`, `fallthrough` and `hosts`.
+    ///
+    /// # Errors
+    /// The first key whose value cannot be used.
+    pub fn check(config: &DnsConfig) -> Result<Self, ConfigError> {
+        let servers = servers(config)?;
+        Ok(Self { recursion: !servers.is_empty() })
+    }
+}
+
+/// The addresses of `upstream`.
+///
+/// # Errors
+/// An entry that is no address a query can be sent to, or is listed twice.
+pub fn servers(config: &DnsConfig) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut servers = Vec::with_capacity(config.upstream.len());
+    for (at, text) in config.upstream.iter().enumerate() {
+        let key = || format!("upstream[{at}]");
+        let Some(server) = address(text.trim()) else {
+            return invalid(
+                key(),
+                format!("{text:?} is neither an address nor ADDR:PORT; names are not resolved"),
+            );
+        };
+        if server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast() {
+            return invalid(key(), format!("no query can be sent to {server}"));
+        }
+        if servers.contains(&server) {
+            return invalid(key(), format!("{server} is listed twice"));
+        }
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+/// `10.0.0.10`, `10.0.0.10:5353`, `fd00::a`, `[fd00::a]` or `[fd00::a]:5353`.
+fn address(text: &str) -> Option<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let ip = match bare {
+        Some(text) => text.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    };
+    ip.map(|it| SocketAddr::new(it, DNS_PORT)).or_else(|| text.parse().ok())
+}
+
+/// Refuses an upstream that is this server itself, as far as addresses tell.
+///
+/// `listening`: the sockets; `own`: further addresses of this machine that a wildcard socket is known to serve.
+///
+/// # Errors
+/// The entry of `upstream`.
+pub fn check_loops(config: &DnsConfig, listening: &[SocketAddr], own: &[IpAddr]) -> Result<(), ConfigError> {
+    for (at, server) in servers(config)?.into_iter().enumerate() {
+        let ip = server.ip().to_canonical();
+        let same = |it: &&SocketAddr| {
+            let served = if it.ip().is_unspecified() {
+                ip.is_loopback() || own.contains(&ip)
+            } else {
+                it.ip().to_canonical() == ip
+            };
+            it.port() != 0 && it.port() == server.port() && served
+        };
+        if let Some(listen) = listening.iter().find(same) {
+            return invalid(
+                format!("upstream[{at}]"),
+                format!(
+                    "{server} is this server itself, which listens on {listen}: queries would go in circles"
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(yaml: &str) -> DnsConfig {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    #[test]
+    fn upstream_addresses() {
+        let all = "upstream: [10.0.0.10, '10.0.0.10:5353', 'fd00::a', '[fd00::b]', '[fd00::a]:5353']";
+        let got: Vec<_> = servers(&config(all)).unwrap().iter().map(ToString::to_string).collect();
+        let want = ["10.0.0.10:53", "10.0.0.10:5353", "[fd00::a]:53", "[fd00::b]:53", "[fd00::a]:5353"];
+        assert_eq!(got, want);
+        for (yaml, want) in [
+            (
+                "upstream: [dns.example]",
+                "dns.upstream[0]: \"dns.example\" is neither an address nor ADDR:PORT; names are not resolved",
+            ),
+            ("upstream: ['10.0.0.1:0']", "dns.upstream[0]: no query can be sent to 10.0.0.1:0"),
+            ("upstream: [10.0.0.1, 0.0.0.0]", "dns.upstream[1]: no query can be sent to 0.0.0.0:53"),
+            ("upstream: [224.0.0.1]", "dns.upstream[0]: no query can be sent to 224.0.0.1:53"),
+            ("upstream: [10.0.0.1, '10.0.0.1:53']", "dns.upstream[1]: 10.0.0.1:53 is listed twice"),
+        ] {
+            assert_eq!(config(yaml).check(&[]).unwrap_err().to_string(), want, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_is_the_server_itself_is_refused() {
+        let listening = |all: &[&str]| all.iter().map(|it| it.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let own = ["192.0.2.7".parse().unwrap()];
+        for (upstream, listen, itself) in [
+            ("127.0.0.1:1053", &["127.0.0.1:1053"][..], true),
+            ("127.0.0.1:1053", &["127.0.0.1:53"], false),
+            ("127.0.0.1:1053", &["127.0.0.2:1053", "127.0.0.1:1053"], true),
+            ("127.0.0.53", &["127.0.0.1:53"], false),
+            ("127.0.0.1:1053", &["[::]:1053"], true),
+            ("'[::1]:1053'", &["[::]:1053"], true),
+            ("192.0.2.7:1053", &["0.0.0.0:1053"], true),
+            ("192.0.2.8:1053", &["0.0.0.0:1053"], false),
+            ("127.0.0.1:1053", &["127.0.0.1:0"], false),
+        ] {
+            let config = config(&format!("upstream: [{upstream}]"));
+            let got = check_loops(&config, &listening(listen), &own);
+            assert_eq!(got.is_err(), itself, "{upstream} and {listen:?}");
+            if let Err(error) = got {
+                assert_eq!(error.key, "upstream[0]");
+            }
+        }
+    }
+}
