@@ -365,6 +365,36 @@ fn a_query_without_rd_is_passed_on_without_it() {
 }
 
 #[test]
+fn an_external_name_is_followed_to_the_upstream() {
+    let upstream = Upstream::start(example);
+    let (ordinal, alone) = (with_upstream(&upstream, &[]), start(&[]));
+    let alias = |service: &str| format!("{service}.prod.svc.cluster.local. CNAME");
+    let (www, gone, broken, big) = (alias("www"), alias("gone"), alias("broken"), alias("big"));
+    for (why, question, want) in [
+        ("its answer", "www A", format!("NOERROR aa ra: {www}, www.example. A")),
+        ("no such type there", "www MX", format!("NOERROR aa ra: {www} | example. SOA")),
+        ("the alias itself", "www CNAME", format!("NOERROR aa ra: {www}")),
+        ("a name that is missing there", "gone A", format!("NXDOMAIN aa ra: {gone} | example. SOA")),
+        ("SERVFAIL there", "broken A", format!("SERVFAIL aa ra: {broken}")),
+        ("truncated there", "big A", format!("NOERROR aa tc ra: {big}, big.example. A")),
+    ] {
+        let (service, rr_type) = question.split_once(' ').expect(question);
+        let question = query(&format!("{service}.prod.svc.cluster.local. {rr_type}"));
+        assert_eq!(print(&ask(&ordinal, &question)), want, "{why}");
+        let only = print(&ask(&alone, &question));
+        assert_eq!(only, format!("NOERROR aa: {}", alias(service)), "{why}, without upstream");
+    }
+    assert_eq!(ask_tcp(&ordinal, &query("big.prod.svc.cluster.local. A")).answers.len(), 101);
+    // Whether the client wants recursion or not: half an answer is of no use.
+    let mut question = query("www.prod.svc.cluster.local. A");
+    question.metadata.recursion_desired = false;
+    assert_eq!(ask(&ordinal, &question).answers.len(), 2);
+    if has_dig() {
+        assert_eq!(ordinal.dig_short("WWW.prod.svc.cluster.local", "A"), ["192.0.2.1", "www.example."]);
+    }
+}
+
+#[test]
 fn a_truncated_response_stays_truncated_over_udp_and_is_whole_over_tcp() {
     let upstream = Upstream::start(example);
     let ordinal = with_upstream(&upstream, &[]);

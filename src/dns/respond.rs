@@ -218,7 +218,7 @@ impl Content {
         Self::empty(Fixed { rcode, flags: 0 })
     }
 
-    fn empty(fixed: Fixed) -> Self {
+    pub fn empty(fixed: Fixed) -> Self {
         Self { fixed, answers: Vec::new(), authority: Vec::new(), additional: Vec::new() }
     }
 }

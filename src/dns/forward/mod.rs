@@ -21,14 +21,14 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Record, RecordType};
 use tracing::error;
 
 pub use self::metrics::ForwardMetrics;
 pub use self::onward::{Forwarding, Onward, check_loops, onward, servers};
 use super::config::{ConfigError, DnsConfig, Zones};
 use super::index::Index;
-use super::name::{NameRef, OwnerName};
+use super::name::OwnerName;
 use super::random::Random;
 use super::reply::{Additions, ExtendedError, Fixed, Rcode, Reply};
 use super::request::{Header, Received, Request, receive};
@@ -53,8 +53,8 @@ pub struct Forwarder {
 struct Local {
     content: Content,
     additions: Additions,
-    /// The name to ask others about.
-    asked: Option<OwnerName>,
+    /// What to ask others.
+    asked: Option<Question>,
     /// The place of the question's zone, see [`Zones::label_of`].
     zone: usize,
 }
@@ -98,7 +98,7 @@ impl Forwarder {
         let Local { content, additions, asked, zone } = self.local(&request);
         let (content, additions) = match asked {
             None => (content, additions),
-            Some(name) => merge(&request, content, self.find(&request, name, transport).await),
+            Some(question) => merge(&request, content, self.find(&request, &question, transport).await),
         };
         let limit = request.limit(transport, &self.zones);
         Some(Reply { zone, ..compose(&request, &self.zones, limit, &content, &additions) })
@@ -113,7 +113,7 @@ impl Forwarder {
                 return Local { content, additions, asked: None, zone: self.zones.label_of(None) };
             }
             Verdict::Answer(answer) => (answer, None),
-            Verdict::Onward(answer, asked) => (answer, Some(own(asked.name()))),
+            Verdict::Onward(answer, asked) => (answer, Some(question(request, asked))),
         };
         let seed = self.seeds.hash_one(self.requests.fetch_add(1, Ordering::Relaxed));
         let render = Render { zones: &self.zones, serial: view.serial(), random: Random::new(seed) };
@@ -125,7 +125,7 @@ impl Forwarder {
         }
     }
 
-    async fn find(&self, request: &Request<'_>, name: OwnerName, transport: Transport) -> Found {
+    async fn find(&self, request: &Request<'_>, question: &Question, transport: Transport) -> Found {
         let Some(upstream) = &self.upstream else { return Found::Nothing };
         if request.edns.is_some_and(|it| upstream.is_own(it.options)) {
             if self.metrics.looped() == 0 {
@@ -133,47 +133,69 @@ impl Forwarder {
             }
             return Found::Loop;
         }
-        let question = Question {
-            name,
-            rr_type: request.rr_type,
-            recursion_desired: request.header.recursion_desired(),
-            checking_disabled: request.header.checking_disabled(),
-            dnssec_ok: request.edns.is_some_and(|it| it.dnssec_ok),
-        };
-        match upstream.ask(&question, transport).await {
+        match upstream.ask(question, transport).await {
             Ok(response) => Found::Response(response),
             Err(failure) => Found::Failed(failure),
         }
     }
 }
 
-fn own(name: NameRef<'_>) -> OwnerName {
-    OwnerName::read(name.wire()).expect("a name is well-formed")
+fn question(request: &Request<'_>, asked: Onward<'_>) -> Question {
+    let recursion_desired = match asked {
+        Onward::Foreign(_) => request.header.recursion_desired(),
+        // A question of ours, not of the client's, and no use half answered.
+        Onward::Chase(_) => true,
+    };
+    Question {
+        name: OwnerName::read(asked.name().wire()).expect("a name is well-formed"),
+        rr_type: request.rr_type,
+        recursion_desired,
+        checking_disabled: request.header.checking_disabled(),
+        dnssec_ok: request.edns.is_some_and(|it| it.dnssec_ok),
+    }
 }
 
 /// One reply out of what the zones and what others say.
 fn merge(request: &Request<'_>, local: Content, found: Found) -> (Content, Additions) {
     match found {
         Found::Nothing => (local, Additions::default()),
-        Found::Failed(failure) => failed(failure.extended_error()),
-        Found::Loop => failed(Some(OTHER)),
+        Found::Failed(failure) => (failed(local), explained(failure.extended_error())),
+        Found::Loop => (failed(local), explained(Some(OTHER))),
         Found::Response(response) => {
-            let mut answers = response.answers;
-            respell(request, &mut answers);
-            let flags = if response.truncated { Header::TC } else { 0 };
-            let content = Content {
-                fixed: Fixed { rcode: response.rcode, flags },
-                answers,
-                authority: response.authority,
-                additional: rrsets(response.additional),
-            };
-            (content, explained(response.extended_error.map(ExtendedError::Passed)))
+            let extended_error = response.extended_error.map(ExtendedError::Passed);
+            (extend(request, local, response), explained(extended_error))
         }
     }
 }
 
-fn failed(why: Option<ExtendedError>) -> (Content, Additions) {
-    (Content::only(Rcode::ServFail), explained(why))
+/// The aliases of ours, if any, and then the response. The aliases are authoritative; the response code is that of the
+/// last name (RFC 6604 §3), and the authority section of a negative answer holds the SOA of its zone and nothing else.
+fn extend(request: &Request<'_>, local: Content, response: Response) -> Content {
+    let Response { rcode, truncated, answers: mut records, mut authority, additional, .. } = response;
+    respell(request, &mut records);
+    let (aliases, mut flags) = aliases(local);
+    let mut additional = rrsets(additional);
+    if !aliases.is_empty() {
+        authority.retain(|it| it.record_type() == RecordType::SOA);
+        additional.clear();
+    }
+    if truncated {
+        flags |= Header::TC;
+    }
+    let answers = aliases.into_iter().chain(records).collect();
+    Content { fixed: Fixed { rcode, flags }, answers, authority, additional }
+}
+
+/// What stays of a local answer that others complete: its aliases, and AA if there are any.
+fn aliases(local: Content) -> (Vec<Record>, u8) {
+    let flags = if local.answers.is_empty() { 0 } else { Header::AA };
+    (local.answers, flags)
+}
+
+/// Nobody knows: the aliases, and SERVFAIL.
+fn failed(local: Content) -> Content {
+    let (answers, flags) = aliases(local);
+    Content { answers, ..Content::empty(Fixed { rcode: Rcode::ServFail, flags }) }
 }
 
 fn explained(extended_error: Option<ExtendedError>) -> Additions {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::dns::config::{ConfigError, DnsConfig, Zones};
-use crate::dns::lookup::{Answer, Outcome};
+use crate::dns::lookup::{Answer, MAX_CHAIN, Outcome, RrType};
 use crate::dns::name::NameRef;
 use crate::dns::request::Request;
 
@@ -26,13 +26,15 @@ pub struct Forwarding {
 pub enum Onward<'a> {
     /// The name of the question: it lies under no zone served.
     Foreign(NameRef<'a>),
+    /// The target of the last alias: it lies under no zone served. The aliases are part of the answer.
+    Chase(NameRef<'a>),
 }
 
 impl<'a> Onward<'a> {
     /// The name to ask.
     pub fn name(self) -> NameRef<'a> {
         match self {
-            Self::Foreign(name) => name,
+            Self::Foreign(name) | Self::Chase(name) => name,
         }
     }
 }
@@ -45,6 +47,11 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
     }
     match &answer.outcome {
         Outcome::NotOurZone => Some(Onward::Foreign(request.name.as_name())),
+        // A chain also ends because its aliases were asked for, or because it is a loop or too long.
+        Outcome::AliasOnly if request.rr_type != RrType::CNAME && answer.aliases.len() < MAX_CHAIN => {
+            let target = answer.aliases.last().copied()?;
+            zones.longest_match(target).is_none().then_some(Onward::Chase(target))
+        }
         _ => None,
     }
 }
@@ -130,7 +137,66 @@ pub fn check_loops(config: &DnsConfig, listening: &[SocketAddr], own: &[IpAddr])
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::rr::RecordType;
+
     use super::*;
+    use crate::dns::lookup::lookup;
+    use crate::dns::name::OwnerName;
+    use crate::dns::request::{Received, receive};
+    use crate::dns::tests::Fixture;
+
+    /// What `question` asks of others, with this configuration.
+    fn asked(objects: &str, yaml: &str, question: &str) -> String {
+        let fixture = Fixture::new(yaml, objects);
+        let (name, rr_type) = question.split_once(' ').unwrap();
+        let mut packet = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        packet.extend_from_slice(name.parse::<OwnerName>().unwrap().as_name().wire());
+        let rr_type: RecordType = rr_type.parse().unwrap();
+        packet.extend([u16::from(rr_type), 1].map(u16::to_be_bytes).concat());
+        let Received::Query(request) = receive(&packet) else { panic!("{question} is a query") };
+        let view = fixture.index.view();
+        let answer = lookup(&view, &fixture.zones, request.name.as_name(), request.rr_type);
+        match onward(&answer, &request, &fixture.zones) {
+            None => "-".to_owned(),
+            Some(Onward::Foreign(name)) => format!("foreign {name}"),
+            Some(Onward::Chase(name)) => format!("chase {name}"),
+        }
+    }
+
+    const OBJECTS: &str = "
+        ns prod
+        svc prod/web 10.96.0.10 http:80
+        svc prod/ext -> www.example.com
+        svc prod/inner -> ext.prod.svc.cluster.local
+        svc prod/here -> web.prod.svc.cluster.local
+        svc prod/gone -> nobody.prod.svc.cluster.local
+        svc prod/loop -> loop.prod.svc.cluster.local
+    ";
+
+    #[test]
+    fn what_leaves_the_process() {
+        let upstream = "upstream: [10.0.0.10]";
+        for (why, yaml, question, want) in [
+            ("a name of others", upstream, "www.example.com A", "foreign www.example.com."),
+            ("the root", upstream, ". NS", "foreign ."),
+            ("matching is by label", upstream, "mycluster.local A", "foreign mycluster.local."),
+            ("nobody to ask", "{}", "www.example.com A", "-"),
+            ("a name of ours", upstream, "web.prod.svc.cluster.local A", "-"),
+            ("a missing name of ours", upstream, "nobody.prod.svc.cluster.local A", "-"),
+            ("a missing address", upstream, "9.113.0.203.in-addr.arpa PTR", "-"),
+            ("an alias of others", upstream, "ext.prod.svc.cluster.local A", "chase www.example.com."),
+            ("any type of it", upstream, "ext.prod.svc.cluster.local MX", "chase www.example.com."),
+            ("the alias itself", upstream, "ext.prod.svc.cluster.local CNAME", "-"),
+            ("ANY is answered here", upstream, "ext.prod.svc.cluster.local ANY", "-"),
+            ("nobody to ask about it", "{}", "ext.prod.svc.cluster.local A", "-"),
+            ("two aliases", upstream, "inner.prod.svc.cluster.local A", "chase www.example.com."),
+            ("an alias of ours", upstream, "here.prod.svc.cluster.local A", "-"),
+            ("an alias of a missing name of ours", upstream, "gone.prod.svc.cluster.local A", "-"),
+            ("an alias of itself", upstream, "loop.prod.svc.cluster.local A", "-"),
+        ] {
+            assert_eq!(asked(OBJECTS, yaml, question), want, "{why}: {question} with {yaml}");
+        }
+    }
 
     fn config(yaml: &str) -> DnsConfig {
         serde_saphyr::from_str(yaml).unwrap()
