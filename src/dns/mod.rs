@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod cookie;
 pub mod expected;
 pub mod explain;
 pub mod forward;
