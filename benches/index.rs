@@ -16,7 +16,9 @@ use ordinal::dns::DnsConfig;
 use ordinal::dns::config::{EndpointNames, Zones};
 use ordinal::dns::index::{Change, Index};
 use ordinal::dns::lookup::{Outcome, RrType, lookup};
-use ordinal::dns::model::{Endpoint, Port, Protocol, Readiness, Selector, Service, ServiceKind, Slice};
+use ordinal::dns::model::{
+    Endpoint, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Slice,
+};
 use ordinal::dns::name::{Label, OwnerName, service_key};
 use ordinal::dns::records::{EmptyServices, RecordRules, ServiceEntry, service_entry};
 use ordinal::model::ObjectKey;
@@ -43,7 +45,12 @@ fn main() {
     print("P11 build the index of 100k endpoints", "100 ms", "50 ms", format!("{:.1} ms", build() / 1e6));
     let (small, large) = sizes();
     print("    lookup of a pod A in services of 10 pods", "", "", format!("{small:.0} ns"));
-    print("P14 pod A in a service of 10,000 pods / of 10 pods", "1.2", "1.1", format!("{:.2}", large / small));
+    print(
+        "P14 pod A in a service of 10,000 pods / of 10 pods",
+        "1.2",
+        "1.1",
+        format!("{:.2}", large / small),
+    );
     for (kind, must) in [("pod", "350"), ("service", ""), ("srv", ""), ("missing", "")] {
         let measured = instructions(kind).map_or_else(|| "no tool".to_string(), |it| format!("{it:.0}"));
         print(&format!("    instructions of view and lookup, {kind}, 1,000 services"), must, "", measured);
@@ -57,8 +64,11 @@ fn main() {
 fn update(pods: usize) -> f64 {
     let index = loaded(10_000, PODS);
     let count = 20_000 / pods.max(PODS);
-    let services: Vec<usize> =
-        if pods == PODS { (0..count).map(|it| it * 4 % 10_000).collect() } else { vec![20_000; count.max(8)] };
+    let services: Vec<usize> = if pods == PODS {
+        (0..count).map(|it| it * 4 % 10_000).collect()
+    } else {
+        vec![20_000; count.max(8)]
+    };
     for number in &services {
         index.update(vec![change(&service(*number), &slice(*number, pods))], 1);
     }
@@ -74,7 +84,8 @@ fn update(pods: usize) -> f64 {
         inputs.push((service(*number), slice));
     }
     median((0..ROUNDS).map(|round| {
-        let back: Vec<(Service, Slice)> = services.iter().map(|it| (service(*it), slice(*it, pods))).collect();
+        let back: Vec<(Service, Slice)> =
+            services.iter().map(|it| (service(*it), slice(*it, pods))).collect();
         let began = cpu_time();
         for (service, slice) in &inputs {
             index.update(vec![change(service, slice)], 2 + round as u32);
@@ -214,6 +225,16 @@ fn child(args: &[String]) {
                 ask(&index, &zones, &names[at % names.len()], rr_type);
             }
         }
+        ["change", pods, count] => {
+            let (pods, count): (usize, usize) =
+                (pods.parse().expect("a number"), count.parse().expect("a number"));
+            let index = loaded(1_000, PODS);
+            let (service, mut slice) = (service(20_000), slice(20_000, pods));
+            for step in 0..count {
+                slice.endpoints[step * 7919 % pods].addresses[0] = address(1_000_000 + step);
+                index.update(vec![change(&service, &slice)], 2);
+            }
+        }
         ref other => panic!("no child {other:?}"),
     }
 }
@@ -249,18 +270,27 @@ fn owner(number: usize) -> String {
 
 fn service(number: usize) -> Service {
     let ports = ports();
-    Service { key: object_key(number), kind: ServiceKind::Headless, ports, selector: Selector::Present }
+    Service {
+        key: object_key(number),
+        kind: ServiceKind::Headless,
+        ports,
+        selector: Selector::Present,
+        seen: SeenAt::default(),
+    }
 }
 
 fn slice(number: usize, pods: usize) -> Slice {
     let key = object_key(number);
     let endpoints = (0..pods).map(|pod| Endpoint {
+        serving: None,
+        terminating: None,
         addresses: vec![address(number * pods + pod)],
         readiness: Readiness::Ready,
         hostname: Some(format!("db-{pod}").into()),
         pod: Some(format!("db-{pod}").into()),
     });
     Slice {
+        seen: SeenAt::default(),
         key: ObjectKey::new(key.namespace, format!("{}-x1", key.name)),
         service: key.name,
         endpoints: endpoints.collect(),

@@ -2,58 +2,60 @@
 //!
 //! `dns::cache` ──[`Index::update`], [`Index::reset`]──▶ [`Index`] ──[`Index::view`]──▶ [`View`] ──▶ `dns::lookup`
 //!
-//! Services lie in 256 shards, each a map behind an `ArcSwap`, below one top-level `ArcSwap`. A change of one service
-//! replaces one shard's map; a relist replaces everything at once. Readers take no lock.
+//! Everything hangs below one `ArcSwap`. Its parts share what they can with the state before, so a change of one service
+//! copies a few small nodes (`dns::services`, `dns::tree`) and never a part of the zone's size; a reader pays one load.
 //! Invariants:
-//! - One [`View`] sees one state of each shard, so A, SRV and endpoint names of a service never disagree.
-//! - The reverse map only says which services *may* have an address. It is a superset at every moment (hints are added
-//!   before a service appears and removed after it is gone) and the service entry has the last word, so forward and
-//!   reverse answers change in the same swap.
+//! - A [`View`] is one immutable state of all services: A, SRV, endpoint and reverse names and the SOA serial never
+//!   disagree, whatever is published meanwhile. A batch of changes becomes visible in one swap, as does a list.
+//!   Addresses of pods and names that StatefulSets will bring belong to no service and change in place.
+//! - Services of a missing namespace are kept aside, where no reader sees them.
+//! - The reverse data hold (address, hash of the key) for exactly the addresses of the visible services. Keys with equal
+//!   hashes share a hint, so the service entry has the last word.
 //! - The SOA serial never decreases and grows only with a change that alters an answer.
 
-use std::borrow::Borrow;
-use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
 use super::expected::{Expected, Governed};
-use super::name::Label;
+use super::name::{Label, key_namespace};
 use super::pods::{Change as PodChange, PodAddresses};
 use super::records::ServiceEntry;
-use super::reverse::{Hint, Reverse};
-
-/// Small enough that copying one shard costs about a microsecond at 10 000 services.
-const SHARDS: usize = 256;
+use super::reverse::Reverse;
+use super::services::{KeyHash, Services};
 
 /// The data of every zone served. Shared by all readers and one writer at a time.
 pub struct Index {
-    contents: ArcSwap<Contents>,
-    serial: AtomicU32,
+    state: ArcSwap<State>,
     /// Held by writers only, for the whole of one change.
-    writing: Mutex<()>,
+    writing: Mutex<Hidden>,
 }
 
-struct Contents {
+/// Services of namespaces that are missing or not exposed, by key.
+type Hidden = HashMap<Box<[u8]>, Arc<ServiceEntry>>;
+
+#[derive(Clone)]
+struct State {
     sync: SyncState,
+    serial: u32,
     /// Randomly seeded: names in queries are chosen by strangers.
     hasher: RandomState,
-    shards: Box<[ArcSwap<Shard>]>,
-    namespaces: ArcSwap<Namespaces>,
-    reverse: ArcSwap<Reverse>,
-    /// These two change by themselves, in place, and outlive a reset.
+    namespaces: Arc<Namespaces>,
+    /// Those of existing namespaces.
+    services: Services,
+    reverse: Reverse,
+    /// These two change by themselves, in place.
     pods: Arc<PodAddresses>,
     expected: Arc<Expected>,
 }
 
-type Shard = HashSet<ByKey, RandomState>;
 /// Labels without their length octets.
-type Namespaces = HashSet<Box<[u8]>>;
+type Namespaces = HashSet<Box<[u8]>, RandomState>;
 
 /// Whether the first full list of every watched kind has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,30 +66,6 @@ pub enum SyncState {
     Synced,
 }
 
-/// Hashes and compares by service key.
-#[derive(Clone)]
-struct ByKey(Arc<ServiceEntry>);
-
-impl Borrow<[u8]> for ByKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.key()
-    }
-}
-
-impl Hash for ByKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.key().hash(state);
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key() == other.0.key()
-    }
-}
-
-impl Eq for ByKey {}
-
 /// The new state of one service.
 #[derive(Debug)]
 pub struct Change {
@@ -97,113 +75,150 @@ pub struct Change {
     pub entry: Option<ServiceEntry>,
 }
 
-impl Contents {
-    fn new(sync: SyncState, hasher: RandomState, pods: Arc<PodAddresses>, expected: Arc<Expected>) -> Self {
-        let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::with_hasher(hasher.clone()))).collect();
-        let namespaces = ArcSwap::default();
-        Self { sync, hasher, shards, namespaces, reverse: ArcSwap::default(), pods, expected }
+impl State {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish() as KeyHash
     }
 
-    /// The shard of a key. Uses bits that the hash maps inside do not look at first.
-    fn shard_of(&self, key: &[u8]) -> usize {
-        (self.hasher.hash_one(key) >> 32) as usize % SHARDS
+    /// Puts a service in, or takes it out. Returns whether that altered anything.
+    fn set(&mut self, key: &[u8], entry: Option<Arc<ServiceEntry>>) -> bool {
+        let hash = self.hash(key);
+        let old = self.services.get(hash, key).cloned();
+        if old == entry {
+            return false;
+        }
+        match &entry {
+            Some(entry) => self.services.insert(hash, Arc::clone(entry)),
+            None => self.services.remove(hash, key),
+        }
+        differing(old.as_deref(), entry.as_deref(), |address| {
+            if !old.as_deref().is_some_and(|it| it.has_address(address)) {
+                self.reverse.insert(address, hash);
+            }
+        });
+        differing(entry.as_deref(), old.as_deref(), |address| {
+            // Another service with an equal hash may share the hint.
+            if !self.services.with_hash(hash).any(|it| it.has_address(address)) {
+                self.reverse.remove(address, hash);
+            }
+        });
+        true
     }
+}
+
+/// Calls `visit` with every address of `new` that `old` does not have, and perhaps with some that it has.
+fn differing(old: Option<&ServiceEntry>, new: Option<&ServiceEntry>, mut visit: impl FnMut(IpAddr)) {
+    fn middle<'a, T: PartialEq>(old: &[T], new: &'a [T]) -> &'a [T] {
+        let same = |(a, b): &(&T, &T)| a == b;
+        let head = old.iter().zip(new).take_while(same).count();
+        let (old, new) = (&old[head..], &new[head..]);
+        let tail = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+        &new[..new.len() - tail]
+    }
+    let (old, new) = (old.map(ServiceEntry::addresses).unwrap_or_default(), new.map(ServiceEntry::addresses));
+    let new = new.unwrap_or_default();
+    // The lists are in the order of the names: the usual change leaves all but one in place.
+    middle(old.v4, new.v4).iter().for_each(|it| visit((*it).into()));
+    middle(old.v6, new.v6).iter().for_each(|it| visit((*it).into()));
+    new.cluster_v4.iter().for_each(|it| visit((*it).into()));
+    new.cluster_v6.iter().for_each(|it| visit((*it).into()));
 }
 
 impl Index {
     /// An empty index that is not synced. `now`: Unix time in seconds, the first SOA serial.
     pub fn new(now: u32) -> Self {
-        let contents =
-            Contents::new(SyncState::Waiting, RandomState::default(), Arc::default(), Arc::default());
-        Self {
-            contents: ArcSwap::from_pointee(contents),
-            serial: AtomicU32::new(now),
-            writing: Mutex::new(()),
-        }
+        let state = State {
+            sync: SyncState::Waiting,
+            serial: now,
+            hasher: RandomState::default(),
+            namespaces: Arc::default(),
+            services: Services::default(),
+            reverse: Reverse::default(),
+            pods: Arc::default(),
+            expected: Arc::default(),
+        };
+        Self { state: ArcSwap::from_pointee(state), writing: Mutex::default() }
     }
 
-    /// The state of this moment, for one query.
+    /// The state of this moment, for one query or one batch of them. To be dropped soon: see [`Index::snapshot`].
+    #[inline]
     pub fn view(&self) -> View {
-        View {
-            contents: self.contents.load(),
-            serial: self.serial.load(Ordering::Acquire),
-            namespaces: OnceCell::new(),
-            reverse: OnceCell::new(),
-            shards: Slot::default(),
-        }
+        View { state: self.state.load() }
     }
 
-    /// Publishes changed services. `now`: Unix time in seconds.
+    /// A copy of this moment that no later change reaches, to be kept for a while: a zone transfer, a report. Shares
+    /// everything with the original; costs a pointer.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self { state: ArcSwap::new(self.state.load_full()), writing: Mutex::default() }
+    }
+
+    /// Every service, in order of (namespace, service). Walks the whole index: for zone transfers.
+    pub fn services(&self) -> Vec<Arc<ServiceEntry>> {
+        let mut all: Vec<Arc<ServiceEntry>> = self.state.load_full().services.iter().cloned().collect();
+        all.sort_unstable_by(|a, b| (a.namespace(), a.name()).cmp(&(b.namespace(), b.name())));
+        all
+    }
+
+    /// Publishes changed services in one swap. `now`: Unix time in seconds.
     ///
-    /// Each service changes in one swap, forward and reverse together. Returns how many differed from what was there.
+    /// Returns how many differed from what was there.
     pub fn update(&self, changes: Vec<Change>, now: u32) -> usize {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = self.contents.load();
-        let mut swaps = Vec::new();
-        let (mut gained, mut lost) = (Vec::new(), Vec::new());
+        let mut hidden = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State::clone(&self.state.load());
+        let mut count = 0;
         for Change { key, entry } in changes {
-            let shard = contents.shard_of(&key);
-            let old = contents.shards[shard].load().get(&*key).map(|it| it.0.clone());
-            if old.as_deref() == entry.as_ref() {
-                continue;
-            }
             let entry = entry.map(Arc::new);
-            let (before, after) = (addresses(old.as_ref()), addresses(entry.as_ref()));
-            if let Some(entry) = &entry {
-                gained.extend(hints(entry, without(&after, &before)));
-            }
-            if let Some(old) = &old {
-                lost.extend(hints(old, without(&before, &after)));
-            }
-            swaps.push((shard, key, entry));
+            let visible = state.namespaces.contains(key_namespace(&key));
+            let differs = if visible {
+                state.set(&key, entry)
+            } else {
+                let old = hidden.remove(&key);
+                let differs = old != entry;
+                hidden.extend(entry.map(|it| (key, it)));
+                differs
+            };
+            count += usize::from(differs);
         }
-        let count = swaps.len();
-        if count == 0 {
-            return 0;
+        if count > 0 {
+            self.publish(state, now);
         }
-        if !gained.is_empty() {
-            let mut reverse = Reverse::clone(&contents.reverse.load());
-            for hint in gained {
-                reverse.insert(hint);
-            }
-            contents.reverse.store(Arc::new(reverse));
-        }
-        for (shard, key, entry) in swaps {
-            let mut map = Shard::clone(&contents.shards[shard].load());
-            match entry {
-                Some(entry) => drop(map.replace(ByKey(entry))),
-                None => drop(map.remove(&*key)),
-            }
-            contents.shards[shard].store(Arc::new(map));
-        }
-        if !lost.is_empty() {
-            let mut reverse = Reverse::clone(&contents.reverse.load());
-            for hint in &lost {
-                reverse.remove(hint);
-            }
-            contents.reverse.store(Arc::new(reverse));
-        }
-        self.bump(now);
         count
     }
 
-    /// Publishes the set of namespaces that exist and are exposed.
+    /// Publishes the set of namespaces that exist and are exposed, with their services.
     pub fn set_namespaces(&self, namespaces: impl IntoIterator<Item = Label>, now: u32) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = self.contents.load();
-        let namespaces = namespace_set(namespaces);
-        if **contents.namespaces.load() != namespaces {
-            contents.namespaces.store(Arc::new(namespaces));
-            self.bump(now);
+        let mut hidden = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State::clone(&self.state.load());
+        let namespaces = namespace_set(namespaces, &state.hasher);
+        if *state.namespaces == namespaces {
+            return;
         }
+        let gone = |it: &Box<[u8]>| !namespaces.contains(it);
+        if state.namespaces.iter().any(gone) {
+            let leaving = state.services.iter().filter(|it| !namespaces.contains(it.namespace()));
+            for entry in leaving.cloned().collect::<Vec<_>>() {
+                state.set(entry.key(), None);
+                hidden.insert(entry.key().into(), entry);
+            }
+        }
+        for (key, entry) in hidden.extract_if(|key, _| namespaces.contains(key_namespace(key))) {
+            state.set(&key, Some(entry));
+        }
+        state.namespaces = Arc::new(namespaces);
+        self.publish(state, now);
     }
 
     /// Publishes pods that gained or lost addresses, for pod mode `verified`. `now`: Unix time in seconds.
     pub fn update_pods(&self, changes: &[PodChange], now: u32) {
         if !changes.is_empty() {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.contents.load().pods.update(changes);
-            self.bump(now);
+            let state = State::clone(&self.state.load());
+            state.pods.update(changes);
+            self.publish(state, now);
         }
     }
 
@@ -211,181 +226,144 @@ impl Index {
     pub fn update_expected(&self, changes: Vec<Governed>, now: u32) {
         if !changes.is_empty() {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.contents.load().expected.update(changes);
-            self.bump(now);
+            let state = State::clone(&self.state.load());
+            state.expected.update(changes);
+            self.publish(state, now);
         }
     }
 
     /// Replaces everything in one swap: the result of a full list. The index is synced from then on.
+    ///
+    /// Entries are taken one by one, and those that equal what is there are dropped at once, so that a repeated list
+    /// needs little more memory than the index has.
     pub fn reset(
         &self,
         namespaces: impl IntoIterator<Item = Label>,
         entries: impl IntoIterator<Item = ServiceEntry>,
         now: u32,
     ) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.contents.load();
-        let (pods, expected) = (Arc::clone(&old.pods), Arc::clone(&old.expected));
-        let new = Contents::new(SyncState::Synced, old.hasher.clone(), pods, expected);
-        let mut maps = vec![Shard::with_hasher(new.hasher.clone()); SHARDS];
-        let mut all_hints = Vec::new();
+        let mut hidden = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State::clone(&self.state.load());
+        let old = state.services.clone();
+        let namespaces = namespace_set(namespaces, &state.hasher);
+        let mut same = state.sync == SyncState::Synced && *state.namespaces == namespaces;
+        hidden.clear();
+        let mut services = Services::default();
         for entry in entries {
-            let entry = Arc::new(entry);
-            all_hints.extend(hints(&entry, entry.reverse_addresses()));
-            maps[new.shard_of(entry.key())].replace(ByKey(entry));
+            let hash = state.hash(entry.key());
+            let entry = match old.get(hash, entry.key()) {
+                Some(old) if **old == entry => old.clone(),
+                _ => Arc::new(entry),
+            };
+            if namespaces.contains(entry.namespace()) {
+                services.insert(hash, entry);
+            } else {
+                hidden.insert(entry.key().into(), entry);
+            }
         }
-        for (shard, map) in new.shards.iter().zip(maps) {
-            shard.store(Arc::new(map));
+        if old.len() == 0 {
+            same &= services.len() == 0;
+            state.reverse = all_hints(&services, &state);
+        } else {
+            let gone = old.iter().filter(|it| services.get(state.hash(it.key()), it.key()).is_none());
+            let gone: Vec<Arc<ServiceEntry>> = gone.cloned().collect();
+            for entry in gone {
+                same &= !state.set(entry.key(), None);
+            }
+            for entry in services.iter() {
+                same &= !state.set(entry.key(), Some(entry.clone()));
+            }
         }
-        new.namespaces.store(Arc::new(namespace_set(namespaces)));
-        new.reverse.store(Arc::new(Reverse::from_hints(all_hints)));
-        let same = old.sync == SyncState::Synced && same_answers(&old, &new);
         if !same {
-            self.contents.store(Arc::new(new));
-            self.bump(now);
+            // Built afresh, so that what a big zone of earlier left behind is gone.
+            state.services = services;
+            state.namespaces = Arc::new(namespaces);
+            state.sync = SyncState::Synced;
+            self.publish(state, now);
         }
-    }
-
-    /// A copy of this moment that no later change reaches, taken between two changes: services, namespaces, addresses
-    /// and serial belong together. Shares everything with the original; costs a pointer for each shard.
-    #[must_use]
-    pub fn snapshot(&self) -> Self {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = self.contents.load();
-        let copy = Contents {
-            sync: contents.sync,
-            hasher: contents.hasher.clone(),
-            shards: contents.shards.iter().map(|it| ArcSwap::new(it.load_full())).collect(),
-            namespaces: ArcSwap::new(contents.namespaces.load_full()),
-            reverse: ArcSwap::new(contents.reverse.load_full()),
-            pods: contents.pods.clone(),
-            expected: contents.expected.clone(),
-        };
-        Self {
-            contents: ArcSwap::from_pointee(copy),
-            serial: AtomicU32::new(self.serial.load(Ordering::Acquire)),
-            writing: Mutex::new(()),
-        }
-    }
-
-    /// Every service, in order of (namespace, service). Walks the whole index: for zone transfers.
-    pub fn services(&self) -> Vec<Arc<ServiceEntry>> {
-        let contents = self.contents.load();
-        let mut all = Vec::new();
-        for shard in &contents.shards {
-            all.extend(shard.load().iter().map(|it| it.0.clone()));
-        }
-        all.sort_unstable_by(|a, b| (a.namespace(), a.name()).cmp(&(b.namespace(), b.name())));
-        all
     }
 
     /// Number of services and of endpoint names held. Walks the whole index: for metrics and logs.
     pub fn sizes(&self) -> (usize, usize) {
-        let contents = self.contents.load();
-        let mut sizes = (0, 0);
-        for shard in &contents.shards {
-            let shard = shard.load();
-            sizes.0 += shard.len();
-            sizes.1 += shard.iter().map(|it| it.0.endpoints().count()).sum::<usize>();
-        }
-        sizes
+        let state = self.state.load_full();
+        let names = state.services.iter().map(|it| it.endpoint_count()).sum();
+        (state.services.len(), names)
     }
 
     /// Whether the first full list has arrived.
     pub fn sync(&self) -> SyncState {
-        self.contents.load().sync
+        self.state.load().sync
     }
 
-    fn bump(&self, now: u32) {
-        self.serial.fetch_max(now, Ordering::AcqRel);
+    fn publish(&self, mut state: State, now: u32) {
+        state.serial = state.serial.max(now);
+        self.state.store(Arc::new(state));
     }
 }
 
-fn namespace_set(namespaces: impl IntoIterator<Item = Label>) -> Namespaces {
-    namespaces.into_iter().map(|it| it.as_bytes().into()).collect()
+fn namespace_set(namespaces: impl IntoIterator<Item = Label>, hasher: &RandomState) -> Namespaces {
+    let mut all = Namespaces::with_hasher(hasher.clone());
+    all.extend(namespaces.into_iter().map(|it| it.as_bytes().into()));
+    all
 }
 
-fn same_answers(old: &Contents, new: &Contents) -> bool {
-    **old.namespaces.load() == **new.namespaces.load()
-        && old.shards.iter().zip(&new.shards).all(|(old, new)| {
-            let (old, new) = (old.load(), new.load());
-            old.len() == new.len()
-                && old.iter().all(|it| new.get(&**it.0.key()).is_some_and(|other| it.0 == other.0))
-        })
+fn all_hints(services: &Services, state: &State) -> Reverse {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for entry in services.iter() {
+        let hash = state.hash(entry.key());
+        let addresses = entry.addresses();
+        v4.extend(addresses.v4.iter().chain(addresses.cluster_v4).map(|it| (*it, hash)));
+        v6.extend(addresses.v6.iter().chain(addresses.cluster_v6).map(|it| (*it, hash)));
+    }
+    Reverse::from_hints(v4, v6)
 }
 
-/// Sorted and distinct.
-fn addresses(entry: Option<&Arc<ServiceEntry>>) -> Vec<IpAddr> {
-    entry.map(|it| it.reverse_addresses()).unwrap_or_default()
-}
-
-fn hints(entry: &ServiceEntry, addresses: Vec<IpAddr>) -> impl Iterator<Item = Hint> {
-    addresses.into_iter().map(|address| Hint { address, service: entry.key().clone() })
-}
-
-/// The addresses of `all` that are not in `other`; both sorted. One pass: most changes touch one address of many.
-fn without(all: &[IpAddr], other: &[IpAddr]) -> Vec<IpAddr> {
-    let mut other = other.iter().peekable();
-    let gone = |it: &&IpAddr| {
-        while other.next_if(|next| next < it).is_some() {}
-        other.peek() != Some(it)
-    };
-    all.iter().filter(gone).copied().collect()
-}
-
-/// What one query sees of the index. Repeated reads within one query give the same state.
+/// What one query sees of the index: one immutable state.
 pub struct View {
-    contents: Guard<Arc<Contents>>,
-    serial: u32,
-    namespaces: OnceCell<Guard<Arc<Namespaces>>>,
-    reverse: OnceCell<Guard<Arc<Reverse>>>,
-    shards: Slot,
-}
-
-/// The shards a query has read, in the order it came to them: most queries read one.
-#[derive(Default)]
-struct Slot {
-    held: OnceCell<(usize, Guard<Arc<Shard>>)>,
-    next: OnceCell<Box<Slot>>,
+    state: Guard<Arc<State>>,
 }
 
 impl View {
     /// Whether names that depend on objects can be answered.
+    #[inline]
     pub fn sync(&self) -> SyncState {
-        self.contents.sync
+        self.state.sync
     }
 
     /// SOA serial: Unix time of the last change that altered an answer.
     pub fn serial(&self) -> u32 {
-        self.serial
+        self.state.serial
     }
 
     /// Whether the namespace exists and is exposed.
     pub fn has_namespace(&self, label: &[u8]) -> bool {
-        self.namespaces.get_or_init(|| self.contents.namespaces.load()).contains(label)
+        self.state.namespaces.contains(label)
     }
 
     /// Whether a pod of the namespace has the address: pod mode `verified`.
     pub fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
-        self.contents.pods.contains(namespace, address)
+        self.state.pods.contains(namespace, address)
     }
 
     /// Whether a StatefulSet of the service will bring a pod of that name. `service`: its key.
     pub fn expects(&self, service: &[u8], label: &[u8]) -> bool {
-        self.contents.expected.contains(service, label)
+        self.state.expected.contains(service, label)
     }
 
     /// The service of a key, in an existing namespace.
+    #[inline]
     pub fn service(&self, key: &[u8]) -> Option<&ServiceEntry> {
-        let entry = &self.shard(self.contents.shard_of(key)).get(key)?.0;
-        self.has_namespace(entry.namespace()).then_some(&**entry)
+        self.state.services.get(self.state.hash(key), key).map(|it| &**it)
     }
 
     /// Services that have `address` as a clusterIP or ready endpoint, in order of (namespace, service).
     pub fn services_with(&self, address: IpAddr) -> Vec<&ServiceEntry> {
-        let mut found: Vec<_> =
-            self.reverse().range(address, address).filter_map(|it| self.confirmed(it)).collect();
-        found.sort_by(|a, b| (a.namespace(), &a.key()[..]).cmp(&(b.namespace(), &b.key()[..])));
+        let mut found = Vec::new();
+        let _ = self.state.reverse.range(address, address, |address, hash| {
+            found.extend(self.state.services.with_hash(hash).filter(|it| it.has_address(address)));
+            ControlFlow::<()>::Continue(())
+        });
+        found.sort_unstable_by(|a, b| (a.namespace(), a.name()).cmp(&(b.namespace(), b.name())));
         found
     }
 
@@ -396,30 +374,14 @@ impl View {
         last: IpAddr,
         mut has_name: impl FnMut(&ServiceEntry, IpAddr) -> bool,
     ) -> bool {
-        self.reverse()
-            .range(first, last)
-            .any(|hint| self.confirmed(hint).is_some_and(|entry| has_name(entry, hint.address)))
-    }
-
-    /// The service of a hint if it still, or already, has the address.
-    fn confirmed(&self, hint: &Hint) -> Option<&ServiceEntry> {
-        let entry = self.service(&hint.service)?;
-        let has = entry.has_cluster_ip(hint.address) || entry.endpoints_with(hint.address).next().is_some();
-        has.then_some(entry)
-    }
-
-    fn reverse(&self) -> &Reverse {
-        self.reverse.get_or_init(|| self.contents.reverse.load())
-    }
-
-    fn shard(&self, wanted: usize) -> &Shard {
-        let mut slot = &self.shards;
-        loop {
-            let (held, shard) = slot.held.get_or_init(|| (wanted, self.contents.shards[wanted].load()));
-            if *held == wanted {
-                return shard;
+        let found = self.state.reverse.range(first, last, |address, hash| {
+            let mut services = self.state.services.with_hash(hash);
+            if services.any(|it| it.has_address(address) && has_name(it, address)) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
-            slot = slot.next.get_or_init(Box::default);
-        }
+        });
+        found.is_break()
     }
 }

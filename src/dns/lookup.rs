@@ -13,9 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
 use super::index::{SyncState, View};
-use super::model::{Port, Protocol};
+use super::model::Protocol;
 use super::name::{NameRef, ReverseName, labels, pod_address, reverse_name};
-use super::records::{EndpointRef, Origin, Published, ServiceEntry};
+use super::records::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry};
 
 /// Longest chain of CNAME records that is followed.
 pub const MAX_CHAIN: usize = 10;
@@ -191,7 +191,7 @@ pub struct SrvTarget<'a> {
     pub v4: &'a [Ipv4Addr],
     /// Its IPv6 addresses.
     pub v6: &'a [Ipv6Addr],
-    ports: &'a [Port],
+    ports: &'a PortList,
     scope: SrvScope<'a>,
 }
 
@@ -252,10 +252,10 @@ impl<'a> SrvTarget<'a> {
         self.matching().map(|it| it.number).filter(move |it| last.replace(*it) != Some(*it))
     }
 
-    fn matching(self) -> impl Iterator<Item = &'a Port> {
+    fn matching(self) -> impl Iterator<Item = PortRef<'a>> {
         self.ports.iter().filter(move |port| match self.scope {
             SrvScope::Service | SrvScope::Endpoint(_) => true,
-            SrvScope::Port(name, protocol) => port.protocol == protocol && port.name.as_bytes() == name,
+            SrvScope::Port(name, protocol) => port.protocol == protocol && port.name == name,
         })
     }
 }

@@ -257,6 +257,41 @@ pub fn service_key(service: &str, namespace: &str) -> Option<Vec<u8>> {
     Some(wire)
 }
 
+/// The namespace label of a [`service_key`], without its length octet.
+pub fn key_namespace(key: &[u8]) -> &[u8] {
+    &key[2 + usize::from(key[0])..]
+}
+
+/// Appends a lower-case label that can stand in the index (see [`Label`]), without its length octet.
+///
+/// Returns its length; `None` leaves the buffer as it was.
+pub fn append_label(buffer: &mut Vec<u8>, text: &str) -> Option<u8> {
+    if text.is_empty() || text.len() > MAX_LABEL {
+        return None;
+    }
+    let start = buffer.len();
+    buffer.extend(text.bytes().map(|it| FOLDED[usize::from(it)]));
+    if buffer[start..].contains(&0) {
+        buffer.truncate(start);
+        return None;
+    }
+    Some(text.len() as u8)
+}
+
+/// Every octet that a label of the index may have, in lower case; zero for the others.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let octet = at as u8;
+        if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
+            folded[at] = octet.to_ascii_lowercase();
+        }
+        at += 1;
+    }
+    folded
+};
+
 /// The addresses that a name of a reverse zone covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReverseName {

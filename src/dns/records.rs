@@ -2,20 +2,18 @@
 //!
 //! (`Service`, `Slice`s) ──[`service_entry`]──▶ [`ServiceEntry`] ──▶ `dns::index`
 //!
-//! An entry is immutable and compact: labels in one buffer, addresses in two arrays, port lists shared between the
-//! endpoint names that have the same ones. Endpoint names are sorted by label, the addresses of one name by value, and
-//! an order by address leads from an address to its names; equal (name, address) pairs of several slices are one. Only ready endpoints are in it; not-ready hostnames are kept as
-//! `pending` labels, because their absence is answered with a shorter TTL.
-//! Sources: Kubernetes DNS specification 1.1.0 §2.3-2.4; CoreDNS `plugin/kubernetes` (endpoint names, SRV weight).
+//! Only ready endpoints have records; hostnames that are not ready are kept as `pending` labels, because their absence is
+//! answered with a shorter TTL. Equal (name, address) pairs of several slices are one. The result does not depend on the
+//! order of the slices or of their endpoints. How an entry is stored is the matter of `dns::entry`.
+//! Sources: Kubernetes DNS specification 1.1.0 §2.3-2.4; CoreDNS `plugin/kubernetes` (endpoint names).
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
-use std::sync::Arc;
 
 use super::config::EndpointNames;
-use super::model::{Endpoint, Port, Protocol, Readiness, Service, ServiceKind, Slice};
-use super::name::{BoxedName, Label, OwnerName, dashed_address, service_key};
+pub use super::entry::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry};
+use super::entry::{Names, NewName, common_prefix, rank};
+use super::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
+use super::name::{BoxedName, Label, OwnerName, append_label, dashed_address, service_key};
 
 /// The options that decide what a service publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,268 +33,12 @@ pub enum EmptyServices {
     Hidden,
 }
 
-/// Everything the zone holds of one Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceEntry {
-    key: Arc<[u8]>,
-    published: Published,
-    /// Names that SRV and PTR records may point to, sorted by label.
-    names: Box<[EndpointName]>,
-    /// Names that only resolve, sorted by label; none is in `names`.
-    extra_names: Box<[EndpointName]>,
-    labels: Box<[u8]>,
-    /// Addresses in the order of `names`, then of `extra_names`.
-    v4: Box<[Ipv4Addr]>,
-    v6: Box<[Ipv6Addr]>,
-    /// Positions of the addresses of `names` in `v4`, sorted by (address, position).
-    order_v4: Box<[u32]>,
-    order_v6: Box<[u32]>,
-    /// Present only when two primary names share an address: the distinct addresses, sorted.
-    distinct: Option<Box<Distinct>>,
-    /// Distinct port lists, each sorted by number.
-    port_lists: Box<[Box<[Port]>]>,
-    /// Hostnames without a ready endpoint, sorted.
-    pending: Box<[Label]>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Distinct {
-    v4: Box<[Ipv4Addr]>,
-    v6: Box<[Ipv6Addr]>,
-}
-
-/// What stands at the name of the service itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
-    /// The clusterIPs and the Service's ports, sorted by number.
-    ClusterIp {
-        /// IPv4 clusterIPs, at most one.
-        v4: Box<[Ipv4Addr]>,
-        /// IPv6 clusterIPs, at most one.
-        v6: Box<[Ipv6Addr]>,
-        /// Ports of the Service.
-        ports: Box<[Port]>,
-    },
-    /// The addresses of the ready endpoints.
-    Headless,
-    /// A CNAME.
-    ExternalName(BoxedName),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct EndpointName {
-    label: Span,
-    v4: Span,
-    v6: Span,
-    ports: u16,
-    origin: Origin,
-}
-
-/// Where a name came from, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// `hostname` of an endpoint.
-    Hostname,
-    /// The name of the target pod.
-    Pod,
-    /// The dashed address.
-    Address,
-}
-
-/// Primary names are SRV and PTR targets; extra names only resolve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
-    Primary,
-    Extra,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Span {
-    start: u32,
-    len: u32,
-}
-
-impl Span {
-    fn range(self) -> Range<usize> {
-        self.start as usize..(self.start + self.len) as usize
-    }
-}
-
-/// One published endpoint name of a service.
-#[derive(Debug, Clone, Copy)]
-pub struct EndpointRef<'a> {
-    entry: &'a ServiceEntry,
-    name: &'a EndpointName,
-}
-
-impl<'a> EndpointRef<'a> {
-    /// The label, without its length octet.
-    pub fn label(self) -> &'a [u8] {
-        &self.entry.labels[self.name.label.range()]
-    }
-
-    /// IPv4 addresses, sorted.
-    pub fn v4(self) -> &'a [Ipv4Addr] {
-        &self.entry.v4[self.name.v4.range()]
-    }
-
-    /// IPv6 addresses, sorted.
-    pub fn v6(self) -> &'a [Ipv6Addr] {
-        &self.entry.v6[self.name.v6.range()]
-    }
-
-    /// How many addresses the name has.
-    pub fn address_count(self) -> usize {
-        self.v4().len() + self.v6().len()
-    }
-
-    /// Ports of every slice that the name is ready in, sorted by number.
-    pub fn ports(self) -> &'a [Port] {
-        &self.entry.port_lists[usize::from(self.name.ports)]
-    }
-
-    /// Where the name came from.
-    pub fn origin(self) -> Origin {
-        self.name.origin
-    }
-}
-
-impl ServiceEntry {
-    /// `<service>.<namespace>` as two length-prefixed lower-case labels.
-    pub fn key(&self) -> &Arc<[u8]> {
-        &self.key
-    }
-
-    /// The namespace label, without its length octet.
-    pub fn namespace(&self) -> &[u8] {
-        &self.key[2 + usize::from(self.key[0])..]
-    }
-
-    /// The service label, without its length octet.
-    pub fn name(&self) -> &[u8] {
-        &self.key[1..=usize::from(self.key[0])]
-    }
-
-    /// What stands at the name of the service.
-    pub fn published(&self) -> &Published {
-        &self.published
-    }
-
-    /// The endpoint name `label`, extra names included.
-    pub fn endpoint(&self, label: &[u8]) -> Option<EndpointRef<'_>> {
-        [&self.names, &self.extra_names].into_iter().find_map(|names| {
-            let at = names.binary_search_by(|it| self.labels[it.label.range()].cmp(label)).ok()?;
-            Some(EndpointRef { entry: self, name: &names[at] })
-        })
-    }
-
-    /// Endpoint names that SRV and PTR records may point to, sorted by label.
-    pub fn endpoints(&self) -> impl Iterator<Item = EndpointRef<'_>> {
-        self.names.iter().map(|name| EndpointRef { entry: self, name })
-    }
-
-    /// How many names [`ServiceEntry::endpoints`] has.
-    pub fn endpoint_count(&self) -> usize {
-        self.names.len()
-    }
-
-    /// One of [`ServiceEntry::endpoints`] by its place.
-    pub fn endpoint_at(&self, at: usize) -> Option<EndpointRef<'_>> {
-        self.names.get(at).map(|name| EndpointRef { entry: self, name })
-    }
-
-    /// Every endpoint name, extra names included.
-    pub fn endpoint_names(&self) -> impl Iterator<Item = EndpointRef<'_>> {
-        self.names.iter().chain(&self.extra_names).map(|name| EndpointRef { entry: self, name })
-    }
-
-    /// Those of [`ServiceEntry::endpoints`] that have `address`, found by binary search.
-    pub fn endpoints_with(&self, address: IpAddr) -> impl Iterator<Item = EndpointRef<'_>> {
-        let (positions, span): (_, fn(&EndpointName) -> Span) = match address {
-            IpAddr::V4(it) => (positions(&self.order_v4, &self.v4, it), |name| name.v4),
-            IpAddr::V6(it) => (positions(&self.order_v6, &self.v6, it), |name| name.v6),
-        };
-        positions.iter().map(move |at| {
-            // Spans follow each other; the last one that starts here or before is not empty.
-            let after = self.names.partition_point(|name| span(name).start <= *at);
-            EndpointRef { entry: self, name: &self.names[after - 1] }
-        })
-    }
-
-    /// Distinct IPv4 addresses of the ready endpoints.
-    pub fn endpoint_v4(&self) -> &[Ipv4Addr] {
-        self.distinct.as_ref().map_or(&self.v4[..self.order_v4.len()], |it| &it.v4)
-    }
-
-    /// Distinct IPv6 addresses of the ready endpoints.
-    pub fn endpoint_v6(&self) -> &[Ipv6Addr] {
-        self.distinct.as_ref().map_or(&self.v6[..self.order_v6.len()], |it| &it.v6)
-    }
-
-    /// Whether any endpoint is ready.
-    pub fn has_endpoints(&self) -> bool {
-        !self.names.is_empty()
-    }
-
-    /// Whether `label` is a hostname of endpoints that are all not ready.
-    pub fn is_pending(&self, label: &[u8]) -> bool {
-        self.pending.binary_search_by(|it| it.as_bytes().cmp(label)).is_ok()
-    }
-
-    /// Ports with their own owner names: those of the Service, or of the slices of a headless service.
-    pub fn named_ports(&self) -> impl Iterator<Item = &Port> {
-        let (own, lists) = match &self.published {
-            Published::ClusterIp { ports, .. } => (&ports[..], &[][..]),
-            Published::Headless => (&[][..], &self.port_lists[..]),
-            Published::ExternalName(_) => (&[][..], &[][..]),
-        };
-        own.iter().chain(lists.iter().flat_map(|it| it.iter())).filter(|it| !it.name.is_empty())
-    }
-
-    /// Whether `_port._protocol` exists below the service.
-    pub fn has_port(&self, name: &[u8], protocol: Protocol) -> bool {
-        self.named_ports().any(|it| it.protocol == protocol && it.name.as_bytes() == name)
-    }
-
-    /// Every address that has a PTR record into this service: clusterIPs and ready endpoints. Sorted, distinct.
-    pub fn reverse_addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = in_order(&self.order_v4, &self.v4).map(IpAddr::V4).collect();
-        all.extend(in_order(&self.order_v6, &self.v6).map(IpAddr::V6));
-        if let Published::ClusterIp { v4, v6, .. } = &self.published {
-            all.extend(v4.iter().map(|it| IpAddr::V4(*it)));
-            all.extend(v6.iter().map(|it| IpAddr::V6(*it)));
-        }
-        // Merges few runs that are sorted already.
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    /// Whether `address` is a clusterIP of this service.
-    pub fn has_cluster_ip(&self, address: IpAddr) -> bool {
-        match (&self.published, address) {
-            (Published::ClusterIp { v4, .. }, IpAddr::V4(it)) => v4.contains(&it),
-            (Published::ClusterIp { v6, .. }, IpAddr::V6(it)) => v6.contains(&it),
-            _ => false,
-        }
-    }
-}
-
-/// One ready (name, address) pair before grouping.
-struct Row {
-    label: Span,
-    address: IpAddr,
-    ports: u16,
-    origin: Origin,
-    role: Role,
-}
-
 /// What the zone holds of `service`. `slices`: every slice that carries its label, in any order.
 ///
 /// `None` when the service has no name in the zone: its name or namespace is no label, its `externalName` is an address
 /// literal or no name, or it is hidden because it is empty.
 pub fn service_entry(service: &Service, slices: &[&Slice], rules: RecordRules) -> Option<ServiceEntry> {
-    let key: Arc<[u8]> = service_key(&service.key.name, &service.key.namespace)?.into();
+    let key: Box<[u8]> = service_key(&service.key.name, &service.key.namespace)?.into();
     let published = match &service.kind {
         ServiceKind::ExternalName(target) => {
             let published = Published::ExternalName(external_target(target)?);
@@ -312,12 +54,13 @@ pub fn service_entry(service: &Service, slices: &[&Slice], rules: RecordRules) -
                 .iter()
                 .filter_map(|it| if let IpAddr::V6(it) = it { Some(*it) } else { None })
                 .collect(),
-            ports: port_list(service.ports.iter()),
+            ports: PortList::new(service.ports.iter()),
         },
     };
     let mut builder = Builder::default();
+    builder.rows.reserve(slices.iter().map(|it| it.endpoints.len()).sum());
     for slice in slices {
-        let ports = builder.intern(port_list(slice.ports.iter()));
+        let ports = builder.intern(PortList::new(slice.ports.iter()));
         for endpoint in &slice.endpoints {
             builder.add(endpoint, ports, rules.endpoint_names);
         }
@@ -339,20 +82,46 @@ fn external_target(text: &str) -> Option<BoxedName> {
     Some(BoxedName::from(&name))
 }
 
-fn port_list<'p>(ports: impl Iterator<Item = &'p Port>) -> Box<[Port]> {
-    ports.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+/// Primary names are SRV and PTR targets; extra names only resolve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Primary,
+    Extra,
+}
+
+/// One ready (name, address) pair before grouping.
+#[derive(Clone, Copy)]
+struct Row {
+    label: Span,
+    address: IpAddr,
+    ports: u16,
+    origin: Origin,
+    role: Role,
+}
+
+/// A label in the text of the builder.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u8,
+}
+
+impl Span {
+    fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.start as usize + usize::from(self.len)]
+    }
 }
 
 #[derive(Default)]
 struct Builder {
-    labels: Vec<u8>,
+    text: Vec<u8>,
     rows: Vec<Row>,
-    port_lists: Vec<Box<[Port]>>,
-    pending: BTreeSet<Label>,
+    port_lists: Vec<PortList>,
+    pending: Vec<Label>,
 }
 
 impl Builder {
-    fn intern(&mut self, list: Box<[Port]>) -> u16 {
+    fn intern(&mut self, list: PortList) -> u16 {
         let at = self.port_lists.iter().position(|it| *it == list).unwrap_or_else(|| {
             self.port_lists.push(list);
             self.port_lists.len() - 1
@@ -363,102 +132,100 @@ impl Builder {
     }
 
     fn add(&mut self, endpoint: &Endpoint, ports: u16, names: EndpointNames) {
-        let label = |text: &Option<Box<str>>| text.as_deref().and_then(|it| it.parse::<Label>().ok());
-        let hostname = label(&endpoint.hostname);
-        let pod = if names == EndpointNames::Hostname { None } else { label(&endpoint.pod) };
+        let pod = endpoint.pod.as_deref().filter(|_| names != EndpointNames::Hostname);
         if endpoint.readiness == Readiness::NotReady {
-            self.pending.extend(hostname);
-            self.pending.extend(pod);
+            let labels = [endpoint.hostname.as_deref(), pod].into_iter().flatten();
+            self.pending.extend(labels.filter_map(|it| it.parse::<Label>().ok()));
             return;
         }
-        let (primary, extra) = match (hostname, pod, names) {
-            (Some(hostname), pod, EndpointNames::Both) => (Some((hostname, Origin::Hostname)), pod),
-            (Some(hostname), _, _) => (Some((hostname, Origin::Hostname)), None),
-            (None, Some(pod), EndpointNames::PodName) => (Some((pod, Origin::Pod)), None),
-            (None, pod, _) => (None, pod),
+        let hostname = endpoint.hostname.as_deref().and_then(|it| self.label(it));
+        let pod = pod.filter(|_| hostname.is_none() || names == EndpointNames::Both);
+        let pod = pod.and_then(|it| self.label(it));
+        let (primary, extra) = match (hostname, pod) {
+            (Some(hostname), pod) => (Some((hostname, Origin::Hostname)), pod),
+            (None, Some(pod)) if names == EndpointNames::PodName => (Some((pod, Origin::Pod)), None),
+            (None, pod) => (None, pod),
         };
-        let primary = primary.map(|(label, origin)| (self.push_label(label.as_bytes()), origin));
-        let extra = extra.map(|it| self.push_label(it.as_bytes()));
         for &address in &endpoint.addresses {
-            let (label, origin) = primary
-                .unwrap_or_else(|| (self.push_label(dashed_address(address).as_bytes()), Origin::Address));
+            let (label, origin) = primary.unwrap_or_else(|| {
+                let label = self.label(&dashed_address(address));
+                (label.expect("a dashed address is a label"), Origin::Address)
+            });
             self.rows.push(Row { label, address, ports, origin, role: Role::Primary });
             if let Some(label) = extra {
-                self.rows.push(Row { label, address, ports, origin: Origin::Pod, role: Role::Extra });
+                let role = Role::Extra;
+                self.rows.push(Row { label, address, ports, origin: Origin::Pod, role });
             }
         }
     }
 
-    fn push_label(&mut self, label: &[u8]) -> Span {
-        let start = self.labels.len() as u32;
-        self.labels.extend_from_slice(label);
-        Span { start, len: label.len() as u32 }
+    fn label(&mut self, text: &str) -> Option<Span> {
+        let start = self.text.len() as u32;
+        append_label(&mut self.text, text).map(|len| Span { start, len })
     }
 
-    fn finish(mut self, key: Arc<[u8]>, published: Published) -> ServiceEntry {
-        let mut rows = std::mem::take(&mut self.rows);
-        let text = std::mem::take(&mut self.labels);
-        rows.sort_unstable_by(|a, b| {
-            (&text[a.label.range()], a.address).cmp(&(&text[b.label.range()], b.address))
-        });
+    fn finish(mut self, key: Box<[u8]>, published: Published) -> ServiceEntry {
+        let rows = std::mem::take(&mut self.rows);
+        let text = std::mem::take(&mut self.text);
+        let rows = sorted(&rows, &text);
+        // A name that any endpoint has as its primary one is primary for all of them.
+        let mut primary = Vec::with_capacity(rows.len());
+        let mut extra = Vec::new();
+        for group in rows.chunk_by(|a, b| a.label.of(&text) == b.label.of(&text)) {
+            let only_extra = group.iter().all(|it| it.role == Role::Extra);
+            if only_extra { extra.push(group) } else { primary.push(group) }
+        }
+        let mut kept = Vec::new();
+        let names = self.names(&primary, &text, &mut kept);
+        let extra_names = self.names(&extra, &text, &mut kept);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_unstable();
+        pending.dedup();
+        let port_lists =
+            kept.iter().map(|it| std::mem::take(&mut self.port_lists[usize::from(*it)])).collect();
         let mut entry = ServiceEntry {
             key,
             published,
-            names: Box::default(),
-            extra_names: Box::default(),
-            labels: Box::default(),
-            v4: Box::default(),
-            v6: Box::default(),
-            order_v4: Box::default(),
-            order_v6: Box::default(),
-            distinct: None,
-            port_lists: Box::default(),
+            distinct: names.distinct(),
+            names,
+            extra_names: (extra_names.len() > 0).then(|| Box::new(extra_names)),
+            port_lists,
             pending: Box::default(),
         };
-        let mut labels = Vec::new();
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        // A name that any endpoint has as its primary one is primary for all of them.
-        let groups: Vec<&[Row]> =
-            rows.chunk_by(|a, b| text[a.label.range()] == text[b.label.range()]).collect();
-        let role_of = |group: &[Row]| group.iter().map(|it| it.role).min().expect("a group has a row");
-        for role in [Role::Primary, Role::Extra] {
-            let mut names = Vec::new();
-            for group in groups.iter().filter(|it| role_of(it) == role) {
-                let label = &text[group[0].label.range()];
-                let start = labels.len() as u32;
-                labels.extend_from_slice(label);
-                let label = Span { start, len: label.len() as u32 };
-                let start = (v4.len() as u32, v6.len() as u32);
-                // Rows of a group are sorted by address, so equal pairs are neighbours.
-                for same in group.chunk_by(|a, b| a.address == b.address) {
-                    match same[0].address {
-                        IpAddr::V4(it) => v4.push(it),
-                        IpAddr::V6(it) => v6.push(it),
-                    }
-                }
-                names.push(EndpointName {
-                    label,
-                    v4: Span { start: start.0, len: v4.len() as u32 - start.0 },
-                    v6: Span { start: start.1, len: v6.len() as u32 - start.1 },
-                    ports: self.union(group),
-                    origin: group.iter().map(|it| it.origin).min().expect("a group has a row"),
-                });
-            }
-            match role {
-                Role::Primary => {
-                    (entry.order_v4, entry.order_v6) = (by_address(&v4), by_address(&v6));
-                    entry.names = names.into();
-                }
-                Role::Extra => entry.extra_names = names.into(),
-            }
-        }
-        entry.labels = labels.into();
-        (entry.v4, entry.v6) = (v4.into(), v6.into());
-        entry.distinct = distinct(&entry);
-        let pending = std::mem::take(&mut self.pending);
-        entry.pending = pending.into_iter().filter(|it| entry.endpoint(it.as_bytes()).is_none()).collect();
-        self.keep_used_ports(&mut entry);
+        pending.retain(|it| entry.endpoint(it.as_bytes()).is_none());
+        entry.pending = pending.into();
         entry
+    }
+
+    /// `groups`: rows of one name each, ascending. `kept`: the port lists in use so far, in the order of the names: those
+    /// of slices without a ready endpoint have no owner name, and equal services compare equal whatever the order of
+    /// their slices.
+    fn names(&mut self, groups: &[&[Row]], text: &[u8], kept: &mut Vec<u16>) -> Names {
+        let (mut v4, mut v6) = (Vec::<Ipv4Addr>::with_capacity(groups.len()), Vec::<Ipv6Addr>::new());
+        let mut all = Vec::with_capacity(groups.len());
+        for group in groups {
+            let start = (v4.len(), v6.len());
+            // Rows of a group are sorted by address, so equal pairs are neighbours.
+            for same in group.chunk_by(|a, b| a.address == b.address) {
+                match same[0].address {
+                    IpAddr::V4(it) => v4.push(it),
+                    IpAddr::V6(it) => v6.push(it),
+                }
+            }
+            let ports = self.union(group);
+            let ports = kept.iter().position(|it| *it == ports).unwrap_or_else(|| {
+                kept.push(ports);
+                kept.len() - 1
+            });
+            all.push(NewName {
+                label: group[0].label.of(text),
+                v4: start.0,
+                v6: start.1,
+                ports: ports as u16,
+                origin: group.iter().map(|it| it.origin).min().expect("a group has a row"),
+            });
+        }
+        Names::new(&all, v4, v6)
     }
 
     /// The list of every port that some row of the group has.
@@ -467,49 +234,33 @@ impl Builder {
         if group.iter().all(|it| it.ports == first) {
             return first;
         }
-        let lists: BTreeSet<u16> = group.iter().map(|it| it.ports).collect();
-        let merged = port_list(lists.iter().flat_map(|it| self.port_lists[usize::from(*it)].iter()));
+        let mut lists: Vec<u16> = group.iter().map(|it| it.ports).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        let merged = PortList::union(lists.iter().map(|it| &self.port_lists[usize::from(*it)]));
         self.intern(merged)
     }
+}
 
-    /// Ports of slices without a ready endpoint have no owner name, and two equal services must compare equal whatever
-    /// the order of their slices: keeps the lists in use, in the order of the names.
-    fn keep_used_ports(self, entry: &mut ServiceEntry) {
-        let mut kept: Vec<u16> = Vec::new();
-        for name in entry.names.iter_mut().chain(&mut entry.extra_names) {
-            let at = kept.iter().position(|it| *it == name.ports).unwrap_or_else(|| {
-                kept.push(name.ports);
-                kept.len() - 1
+/// The rows by label, then address. Most labels differ within four octets behind what all of them share, so numbers are
+/// sorted, and text is compared only where these are equal.
+fn sorted(rows: &[Row], text: &[u8]) -> Vec<Row> {
+    let Some(first) = rows.first().map(|it| it.label.of(text)) else { return Vec::new() };
+    let shared = rows.iter().map(|it| common_prefix(it.label.of(text), first)).min().unwrap_or_default();
+    let key = |(row, at): (&Row, u64)| u64::from(rank(&row.label.of(text)[shared..])) << 32 | at;
+    let mut order: Vec<u64> = rows.iter().zip(0..).map(key).collect();
+    order.sort_unstable();
+    let mut rows: Vec<Row> = order.iter().map(|it| rows[*it as u32 as usize]).collect();
+    let mut start = 0;
+    for equal in order.chunk_by(|a, b| a >> 32 == b >> 32) {
+        let end = start + equal.len();
+        if equal.len() > 1 {
+            rows[start..end].sort_unstable_by(|a, b| {
+                let by_label = a.label.of(text).cmp(b.label.of(text));
+                by_label.then_with(|| a.address.cmp(&b.address))
             });
-            name.ports = at as u16;
         }
-        entry.port_lists = kept.iter().map(|it| self.port_lists[usize::from(*it)].clone()).collect();
+        start = end;
     }
-}
-
-/// Positions of `addresses`, sorted by (address, position).
-fn by_address<T: Ord>(addresses: &[T]) -> Box<[u32]> {
-    let mut order: Vec<u32> = (0..addresses.len() as u32).collect();
-    order.sort_unstable_by_key(|at| (&addresses[*at as usize], *at));
-    order.into()
-}
-
-/// The part of `order` whose addresses are `wanted`.
-fn positions<'a, T: Copy + Ord>(order: &'a [u32], addresses: &[T], wanted: T) -> &'a [u32] {
-    let from = order.partition_point(|at| addresses[*at as usize] < wanted);
-    let len = order[from..].partition_point(|at| addresses[*at as usize] == wanted);
-    &order[from..from + len]
-}
-
-fn in_order<'a, T: Copy>(order: &'a [u32], addresses: &'a [T]) -> impl Iterator<Item = T> + 'a {
-    order.iter().map(|at| addresses[*at as usize])
-}
-
-fn distinct(entry: &ServiceEntry) -> Option<Box<Distinct>> {
-    let mut v4: Vec<_> = in_order(&entry.order_v4, &entry.v4).collect();
-    let mut v6: Vec<_> = in_order(&entry.order_v6, &entry.v6).collect();
-    v4.dedup();
-    v6.dedup();
-    let shared = v4.len() < entry.order_v4.len() || v6.len() < entry.order_v6.len();
-    shared.then(|| Box::new(Distinct { v4: v4.into(), v6: v6.into() }))
+    rows
 }

@@ -1,123 +1,88 @@
 //! Address to service, in address order: the data of the reverse zones.
 //!
-//! A sorted sequence cut into shared chunks, so that a copy shares every chunk it does not touch and a range (the names
-//! below an empty non-terminal) is one search. Immutable once published; `dns::index` says what it promises.
+//! A hint is an address and the hash of a service key: 8 octets for IPv4, 20 for IPv6. The hash leads to the service in
+//! `dns::services`, whose entry has the last word. Cheap to copy and to change, see `dns::tree`.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
 
-/// Longest chunk. A change copies one chunk and the list of chunks.
-const MAX_CHUNK: usize = 256;
+use super::services::KeyHash;
+use super::tree::Tree;
 
-/// A service that may have `address`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hint {
-    /// A clusterIP or the address of a ready endpoint.
-    pub address: IpAddr,
-    /// Service key.
-    pub service: Arc<[u8]>,
-}
-
-/// All hints, sorted by address and service.
+/// All hints, by family, sorted by address and hash.
 #[derive(Debug, Clone, Default)]
 pub struct Reverse {
-    /// None is empty; each is sorted and lies wholly before the next.
-    chunks: Vec<Arc<Vec<Hint>>>,
+    v4: Tree<(Ipv4Addr, KeyHash)>,
+    v6: Tree<(Ipv6Addr, KeyHash)>,
 }
 
 impl Reverse {
     /// Builds from hints in any order.
-    pub fn from_hints(mut hints: Vec<Hint>) -> Self {
-        hints.sort_unstable();
-        hints.dedup();
-        // Half full, so that the first changes do not split every chunk.
-        Self { chunks: hints.chunks(MAX_CHUNK / 2).map(|it| Arc::new(it.to_vec())).collect() }
+    pub fn from_hints(v4: Vec<(Ipv4Addr, KeyHash)>, v6: Vec<(Ipv6Addr, KeyHash)>) -> Self {
+        Self { v4: Tree::from_values(v4), v6: Tree::from_values(v6) }
     }
 
-    /// Adds a hint; one that is there already stays.
-    pub fn insert(&mut self, hint: Hint) {
-        if self.chunks.is_empty() {
-            self.chunks.push(Arc::default());
-        }
-        let at = self.chunk_of(&hint).min(self.chunks.len() - 1);
-        let chunk = Arc::make_mut(&mut self.chunks[at]);
-        if let Err(place) = chunk.binary_search(&hint) {
-            chunk.insert(place, hint);
-        }
-        if chunk.len() > MAX_CHUNK {
-            let tail = chunk.split_off(MAX_CHUNK / 2);
-            self.chunks.insert(at + 1, Arc::new(tail));
+    /// Notes that a service with this hash has the address.
+    pub fn insert(&mut self, address: IpAddr, hash: KeyHash) {
+        match address {
+            IpAddr::V4(it) => self.v4.insert((it, hash)),
+            IpAddr::V6(it) => self.v6.insert((it, hash)),
         }
     }
 
-    /// Removes a hint; one that is not there is no error.
-    pub fn remove(&mut self, hint: &Hint) {
-        let at = self.chunk_of(hint);
-        let Some(place) = self.chunks.get(at).and_then(|it| it.binary_search(hint).ok()) else { return };
-        let chunk = Arc::make_mut(&mut self.chunks[at]);
-        chunk.remove(place);
-        if chunk.is_empty() {
-            self.chunks.remove(at);
+    /// Notes that no service with this hash has the address.
+    pub fn remove(&mut self, address: IpAddr, hash: KeyHash) {
+        match address {
+            IpAddr::V4(it) => self.v4.remove((it, hash)),
+            IpAddr::V6(it) => self.v6.remove((it, hash)),
         }
     }
 
-    /// Hints of addresses from `first` to `last`, both included, in order.
-    pub fn range(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = &Hint> {
-        let from = self.chunks.partition_point(|it| it.last().is_none_or(|it| it.address < first));
-        let hints = self.chunks[from..].iter().enumerate().flat_map(move |(at, chunk)| {
-            let skip = if at == 0 { chunk.partition_point(|it| it.address < first) } else { 0 };
-            chunk[skip..].iter()
-        });
-        hints.take_while(move |it| it.address <= last)
-    }
-
-    /// The chunk whose range the hint falls into; past the end when it is greater than all.
-    fn chunk_of(&self, hint: &Hint) -> usize {
-        self.chunks.partition_point(|it| it.last().is_none_or(|it| it < hint))
+    /// Calls `visit` with the hints from `first` to `last`, two addresses of one family, both included and in order,
+    /// until it breaks.
+    pub fn range<B>(
+        &self,
+        first: IpAddr,
+        last: IpAddr,
+        mut visit: impl FnMut(IpAddr, KeyHash) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let mut visit = |(address, hash): (Ipv4Addr, _)| visit(address.into(), hash);
+                self.v4.range((first, KeyHash::MIN), (last, KeyHash::MAX), &mut visit)
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                let mut visit = |(address, hash): (Ipv6Addr, _)| visit(address.into(), hash);
+                self.v6.range((first, KeyHash::MIN), (last, KeyHash::MAX), &mut visit)
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-    use std::net::Ipv4Addr;
 
-    fn hint(number: u32) -> Hint {
-        Hint { address: Ipv4Addr::from(number / 2).into(), service: [(number % 2) as u8].into() }
-    }
-
-    fn address(number: u32) -> IpAddr {
-        Ipv4Addr::from(number).into()
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_like_a_sorted_set(
-            start in proptest::collection::vec(0u32..3000, 0..1500),
-            edits in proptest::collection::vec((any::<bool>(), 0u32..3000), 0..900),
-            (low, high) in (0u32..1600, 0u32..1600),
-        ) {
-            let mut want: BTreeSet<Hint> = start.iter().map(|it| hint(*it)).collect();
-            let mut got = Reverse::from_hints(start.iter().map(|it| hint(*it)).collect());
-            let before = got.clone();
-            let old: Vec<Hint> = want.iter().cloned().collect();
-            for (add, number) in edits {
-                if add {
-                    want.insert(hint(number));
-                    got.insert(hint(number));
-                } else {
-                    want.remove(&hint(number));
-                    got.remove(&hint(number));
-                }
-            }
-            let all = |it: &Reverse| it.range(address(0), address(u32::MAX)).cloned().collect::<Vec<_>>();
-            prop_assert_eq!(all(&got), want.iter().cloned().collect::<Vec<_>>());
-            prop_assert_eq!(all(&before), old, "a copy keeps what it had");
-            let part: Vec<_> = got.range(address(low), address(high)).cloned().collect();
-            let within = |it: &&Hint| it.address >= address(low) && it.address <= address(high);
-            prop_assert_eq!(part, want.iter().filter(within).cloned().collect::<Vec<_>>());
+    #[test]
+    fn ranges_keep_to_their_family() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut reverse = Reverse::default();
+        for (text, hash) in [("10.0.0.2", 7), ("10.0.0.1", u32::MAX), ("10.0.0.1", 0), ("fd00::1", 3)] {
+            reverse.insert(address(text), hash);
         }
+        reverse.remove(address("10.0.0.2"), 8);
+        let within = |first: &str, last: &str| {
+            let mut found = Vec::new();
+            let _ = reverse.range(address(first), address(last), |address, hash| {
+                found.push(format!("{address} {hash}"));
+                ControlFlow::<()>::Continue(())
+            });
+            found
+        };
+        assert_eq!(within("10.0.0.1", "10.0.0.1"), ["10.0.0.1 0", "10.0.0.1 4294967295"]);
+        assert_eq!(within("0.0.0.0", "255.255.255.255").len(), 3);
+        assert_eq!(within("::", "ffff::"), ["fd00::1 3"]);
+        assert_eq!(within("10.0.0.1", "fd00::1"), [""; 0]);
     }
 }

@@ -112,7 +112,7 @@ fn push_record(text: &mut String, record: &Record, asked: &str) {
 /// `service prod/web, slice web-1, pod web-0, hostname web-0, address 10.0.0.1, ready, serving, changed 12s ago`
 fn source_text(source: &Source) -> String {
     let Source { service, slice, pod, hostname, address, ready, serving, terminating, age_seconds } = source;
-    let mut parts = vec![format!("service {service}")];
+    let mut parts: Vec<String> = service.iter().map(|it| format!("service {it}")).collect();
     parts.extend(slice.as_ref().map(|it| format!("slice {it}")));
     parts.extend(pod.as_ref().map(|it| format!("pod {it}")));
     parts.extend(hostname.as_ref().map(|it| format!("hostname {it}")));

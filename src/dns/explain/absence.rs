@@ -295,7 +295,7 @@ fn below_one(facts: &Facts<'_>, service: &Service, entry: &ServiceEntry, label: 
     if reasons.len() > said {
         return reasons;
     }
-    if entry.named_ports().any(|it| it.name.as_bytes() == label) {
+    if entry.named_ports().any(|it| *it.name == *label) {
         reasons.push(format!("for the port ask for _{shown}._<protocol>"));
     }
     if entry.has_endpoints() {
@@ -337,7 +337,7 @@ fn below_two(
         return format!("port and protocol need underscores: _{}._{}", bare(port), bare(protocol));
     }
     let (wanted, protocol_name) = (bare(port), bare(protocol));
-    if entry.named_ports().any(|it| *it.name == *wanted) {
+    if entry.named_ports().any(|it| *it.name == *wanted.as_bytes()) {
         return format!(
             "{of_service} has a port called {wanted} but not with protocol {protocol_name}{}",
             ports(entry)
@@ -358,14 +358,14 @@ fn below_two(
     if let Ok(number) = wanted.parse::<u16>()
         && let Some(named) = entry.named_ports().find(|it| it.number == number)
     {
-        return format!("ports are asked for by name: port {number} is called {}", named.name);
+        return format!("ports are asked for by name: port {number} is called {}", text(named.name));
     }
     format!("{of_service} has no port called {wanted}{}", ports(entry))
 }
 
 /// The named ports, for the end of a sentence.
 fn ports(entry: &ServiceEntry) -> String {
-    let mut all: Vec<_> = entry.named_ports().map(|it| (&it.name, it.protocol, it.number)).collect();
+    let mut all: Vec<_> = entry.named_ports().map(|it| (text(it.name), it.protocol, it.number)).collect();
     all.sort_unstable();
     all.dedup();
     let all = all.into_iter().map(|(name, protocol, number)| {

@@ -99,7 +99,12 @@ proptest! {
         let slice = slice("prod/web", 0, &line.split(' ').skip(1).filter(|it| !it.is_empty()).collect::<Vec<_>>());
         let rules = RecordRules { endpoint_names: names, empty_services: EmptyServices::Published };
         let entry = service_entry(&service("prod/web", ServiceKind::Headless, &[]), &[&slice], rules).unwrap();
-        let addresses: BTreeSet<IpAddr> = entry.reverse_addresses().into_iter().collect();
+        let addresses: BTreeSet<IpAddr> = entry
+            .endpoint_v4()
+            .iter()
+            .map(|it| IpAddr::from(*it))
+            .chain(entry.endpoint_v6().iter().map(|it| IpAddr::from(*it)))
+            .collect();
         let published = slice.endpoints.iter().flat_map(|it| it.addresses.iter().copied());
         prop_assert_eq!(&addresses, &published.collect::<BTreeSet<_>>());
         for address in addresses.into_iter().chain(["10.0.0.99".parse().unwrap(), "fd00::99".parse().unwrap()]) {

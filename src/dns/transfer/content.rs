@@ -134,9 +134,9 @@ fn below(labels: &[u8], apex: OwnerName) -> Option<OwnerName> {
 /// Names at and below a service that may own records, each once.
 fn service_names(entry: &ServiceEntry, apex: OwnerName) -> Vec<OwnerName> {
     let service = [entry.key(), &b"\x03svc"[..]].concat();
-    let ports: BTreeSet<(&str, Protocol)> = entry.named_ports().map(|it| (&*it.name, it.protocol)).collect();
+    let ports: BTreeSet<(&[u8], Protocol)> = entry.named_ports().map(|it| (it.name, it.protocol)).collect();
     let ports = ports.into_iter().map(|(name, protocol)| {
-        let mut labels = prefixed(&[b"_", name.as_bytes()].concat());
+        let mut labels = prefixed(&[b"_", name].concat());
         labels.extend(prefixed(protocol.label()));
         labels
     });
