@@ -74,6 +74,27 @@ impl ExtendedError {
     }
 }
 
+/// Client and server cookie (RFC 7873 §4.2).
+pub type Cookie = [u8; 24];
+
+/// What becomes of a request before its name is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// It is answered.
+    Admitted(Option<Cookie>),
+    /// It is refused with a response code.
+    Refused(Rcode, Option<Cookie>),
+    /// Its reply is empty and truncated: a real client comes back over TCP.
+    Slipped(Option<Cookie>),
+    /// It gets no reply.
+    Silence,
+}
+
+/// Admits every request, without cookies.
+pub fn everybody(_: Option<&Request<'_>>) -> Entry {
+    Entry::Admitted(None)
+}
+
 /// A reply and what it was about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -97,6 +118,14 @@ pub struct Fixed {
 }
 
 impl Fixed {
+    /// Of a reply that is empty because rate limiting cut it.
+    pub const SLIPPED: Self = Self { rcode: Rcode::NoError, flags: Header::TC };
+
+    /// Of a reply that refuses its request.
+    pub fn refused(rcode: Rcode) -> Self {
+        Self { rcode, flags: 0 }
+    }
+
     /// What an answer says before its records.
     pub fn of(answer: &Answer<'_>) -> Self {
         let (rcode, flags) = match answer.outcome {
@@ -115,14 +144,14 @@ pub struct Additions {
     /// Why the answer is not what it could be.
     pub extended_error: Option<ExtendedError>,
     /// Client and server cookie.
-    pub cookie: Option<[u8; 24]>,
+    pub cookie: Option<Cookie>,
 }
 
 impl Additions {
     /// What an answer adds.
-    pub fn of(answer: &Answer<'_>) -> Self {
+    pub fn of(answer: &Answer<'_>, cookie: Option<Cookie>) -> Self {
         let not_ready = matches!(answer.outcome, Outcome::NotSynced).then_some(ExtendedError::NotReady);
-        Self { extended_error: not_ready, cookie: None }
+        Self { extended_error: not_ready, cookie }
     }
 
     /// The OPT record: present when and only when the request had one (RFC 6891 §6.1.1). Options of the request that are

@@ -19,7 +19,7 @@ use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::NameRef;
 use super::random::Random;
 pub use super::reply::{Additions, Rcode, Reply};
-use super::reply::{ExtendedError, Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
+use super::reply::{Entry, ExtendedError, Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
 use super::request::{HEADER, Header, Received, Request, receive};
 
 /// How a request came, which decides the size of the reply.
@@ -80,26 +80,45 @@ pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) ->
 
 /// Answers one packet.
 ///
-/// `seed`: decides the order of addresses and SRV records; a different one for every call.
-pub fn respond(packet: &[u8], transport: Transport, view: &View, zones: &Zones, seed: u64) -> Handled<Reply> {
+/// `seed`: decides the order of addresses and SRV records; a different one for every call. `admit`: decides whether a
+/// request is answered at all; `None` stands for one whose question is not understood.
+pub fn respond(
+    packet: &[u8],
+    transport: Transport,
+    view: &View,
+    zones: &Zones,
+    seed: u64,
+    admit: impl FnOnce(Option<&Request<'_>>) -> Entry,
+) -> Handled<Reply> {
     let request = match receive(packet) {
         Received::Noise => return Handled::Silence,
         Received::Unreadable(header, rcode) => {
+            if admit(None) == Entry::Silence {
+                return Handled::Silence;
+            }
             let octets = header.bare_reply(rcode, zones.recursion()).to_vec();
             return Handled::Here(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
         }
         Received::Query(request) => request,
     };
     let limit = request.limit(transport, zones);
+    let only = |fixed, cookie| {
+        let additions = Additions { cookie, ..Additions::default() };
+        compose(&request, zones, limit, &Content::empty(fixed), &additions)
+    };
+    let cookie = match admit(Some(&request)) {
+        Entry::Admitted(cookie) => cookie,
+        Entry::Refused(rcode, cookie) => return Handled::Here(only(Fixed::refused(rcode), cookie)),
+        Entry::Slipped(cookie) => return Handled::Here(only(Fixed::SLIPPED, cookie)),
+        Entry::Silence => return Handled::Silence,
+    };
     Handled::Here(match decide(&request, view, zones) {
         Verdict::Onward(..) => return Handled::Onward,
-        Verdict::Refused(rcode) => {
-            compose(&request, zones, limit, &Content::only(rcode), &Additions::default())
-        }
+        Verdict::Refused(rcode) => only(Fixed::refused(rcode), cookie),
         Verdict::Answer(answer) => {
             let render = Render { zones, serial: view.serial(), random: Random::new(seed) };
             let content = render.content(&request, &answer);
-            let reply = compose(&request, zones, limit, &content, &Additions::of(&answer));
+            let reply = compose(&request, zones, limit, &content, &Additions::of(&answer, cookie));
             Reply { zone: zones.label_of(answer.zone), ..reply }
         }
     })
@@ -215,7 +234,7 @@ pub(super) struct Content {
 impl Content {
     /// Empty sections, not authoritative.
     pub fn only(rcode: Rcode) -> Self {
-        Self::empty(Fixed { rcode, flags: 0 })
+        Self::empty(Fixed::refused(rcode))
     }
 
     pub fn empty(fixed: Fixed) -> Self {

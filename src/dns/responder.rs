@@ -11,15 +11,19 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
+use super::admission::Admission;
 use super::config::Zones;
+use super::cookie::Cookies;
 use super::forward::Forwarder;
 use super::index::Index;
 use super::metrics::Metrics;
-use super::request::{Received, receive};
-use super::respond::{Additions, Handled, Rcode, Reply, Transport, respond};
+use super::rate_limit::RateLimiter;
+use super::reply::{Entry, Fixed, Rcode, Reply};
+use super::request::{Received, Request, receive};
+use super::respond::{Handled, Transport, respond};
 use super::tally::{Answered, Tally};
 use super::transfer::{Transfer, transfer};
-use super::wire::{Composed, Composer};
+use super::wire::{Composed, Composer, refuse};
 
 /// Answers packets; shared by all sockets of a server.
 pub struct Responder {
@@ -29,6 +33,8 @@ pub struct Responder {
     pub zones: Zones,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is asked of clients.
+    pub admission: Admission,
     /// Asks others, if there are any.
     forwarder: Option<Forwarder>,
     /// Counts of everything that is not a UDP thread.
@@ -44,17 +50,28 @@ impl Responder {
     /// Answers from `index`.
     ///
     /// `forwarder`: needed when `zones` send questions onward.
-    pub fn new(index: Arc<Index>, zones: Zones, metrics: Metrics, forwarder: Option<Forwarder>) -> Self {
+    pub fn new(
+        index: Arc<Index>,
+        zones: Zones,
+        metrics: Metrics,
+        cookies: Option<Cookies>,
+        forwarder: Option<Forwarder>,
+    ) -> Self {
+        let limiter = zones.rate_limit.clone().map(|it| {
+            RateLimiter::new(it, foldhash::fast::RandomState::default(), metrics.rate_limit.clone())
+        });
+        let admission = Admission::new(cookies, limiter);
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
         let tally = Mutex::new(metrics.tally(Transport::Tcp, &zones));
         let forwarded = Mutex::new(metrics.tally(Transport::Udp, &zones));
-        Self { index, zones, metrics, forwarder, tally, forwarded, seeds, requests }
+        Self { index, zones, metrics, admission, forwarder, tally, forwarded, seeds, requests }
     }
 
     /// The reply to one packet that came over TCP, if it gets any from here.
-    pub fn answer(&self, packet: &[u8]) -> Handled<Reply> {
+    pub fn answer(&self, packet: &[u8], client: IpAddr) -> Handled<Reply> {
         let began = Instant::now();
-        let handled = respond(packet, Transport::Tcp, &self.index.view(), &self.zones, self.seed());
+        let admit = |request: Option<&Request<'_>>| self.admission.over_tcp(request, client);
+        let handled = respond(packet, Transport::Tcp, &self.index.view(), &self.zones, self.seed(), admit);
         match &handled {
             Handled::Silence => lock(&self.tally).dropped(),
             Handled::Here(reply) => count(&self.tally, reply, began),
@@ -64,9 +81,12 @@ impl Responder {
     }
 
     /// The reply to a packet that goes onward.
-    pub async fn complete(&self, packet: &[u8], transport: Transport) -> Option<Reply> {
+    pub async fn complete(&self, packet: &[u8], transport: Transport, client: IpAddr) -> Option<Reply> {
         let began = Instant::now();
-        let reply = self.forwarder.as_ref()?.complete(packet, transport).await?;
+        // It has been admitted before it came here; what is missing is its cookie.
+        let Received::Query(request) = receive(packet) else { return None };
+        let Entry::Admitted(cookie) = self.admission.over_tcp(Some(&request), client) else { return None };
+        let reply = self.forwarder.as_ref()?.complete(packet, transport, cookie).await?;
         let tally = match transport {
             Transport::Udp => &self.forwarded,
             Transport::Tcp => &self.tally,
@@ -123,9 +143,17 @@ pub struct UdpResponder {
 
 impl UdpResponder {
     /// Composes the reply to one packet in `out` and returns its length, if it gets any from here.
-    pub fn answer(&mut self, packet: &[u8], out: &mut [u8]) -> Handled<usize> {
-        let view = self.shared.index.view();
-        match self.composer.respond(packet, Transport::Udp, &view, &self.shared.zones, out) {
+    ///
+    /// `client`: only asked for where it plays a role.
+    pub fn answer(
+        &mut self,
+        packet: &[u8],
+        client: impl FnOnce() -> IpAddr,
+        out: &mut [u8],
+    ) -> Handled<usize> {
+        let Responder { index, zones, admission, .. } = &*self.shared;
+        let admit = |request: Option<&Request<'_>>| admission.over_udp(request, client);
+        match self.composer.respond(packet, Transport::Udp, &index.view(), zones, out, admit) {
             Handled::Silence => {
                 self.tally.dropped();
                 Handled::Silence
@@ -139,9 +167,8 @@ impl UdpResponder {
     pub fn decline(&mut self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
         self.shared.metrics.forward.rejected();
         let Received::Query(request) = receive(packet) else { return None };
-        let additions = Additions::default();
-        let composed = self.composer.refuse(&request, Rcode::ServFail, &additions, &self.shared.zones, out);
-        Some(self.answered(composed))
+        let failure = Fixed::refused(Rcode::ServFail);
+        Some(self.answered(refuse(&request, failure, None, &self.shared.zones, out)))
     }
 
     fn answered(&mut self, composed: Composed) -> usize {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::config::{ConfigError, DnsConfig, TcpConfig, Zones};
+use super::cookie::Cookies;
 use super::forward::{Forwarder, check_loops};
 use super::index::Index;
 use super::listen::{Listening, inode, published_addresses};
@@ -53,7 +54,10 @@ impl Server {
         let index = Arc::new(Index::new(u32::try_from(Timestamp::now().as_second()).unwrap_or(0)));
         check_loops(config, &addresses, &published_addresses(&addresses)).map_err(invalid)?;
         let forwarder = Forwarder::new(config, index.clone(), zones.clone(), metrics.forward.clone());
-        let responder = Arc::new(Responder::new(index, zones, metrics, forwarder.map_err(invalid)?));
+        let cookies = Cookies::new(&config.cookies)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let forwarder = forwarder.map_err(invalid)?;
+        let responder = Arc::new(Responder::new(index, zones, metrics, cookies, forwarder));
         let lameduck = config.lameduck.unwrap_or(LAMEDUCK);
         Ok(Self { sockets, responder, lameduck, tcp: config.tcp.clone() })
     }
@@ -96,6 +100,13 @@ impl Server {
         for target in &self.responder.zones.transfer.notify {
             tasks.spawn(notify::run(*target, self.responder.clone(), stop.clone()));
         }
+        let (cookies, keeping) = (self.responder.clone(), stop.clone());
+        tasks.spawn(async move {
+            match cookies.admission.cookies() {
+                Some(cookies) => cookies.keep(keeping).await,
+                None => keeping.cancelled().await,
+            }
+        });
         drop(handover);
         tokio::select! {
             () = shutdown.cancelled() => {}

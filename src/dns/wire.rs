@@ -16,7 +16,7 @@ use super::index::View;
 use super::lookup::{Answer, Outcome, Records, RrType, SrvSet, Target};
 use super::name::{MAX_NAME, NameRef};
 use super::random::Random;
-use super::reply::{Additions, Fixed, Opt, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
+use super::reply::{Additions, Cookie, Entry, Fixed, Opt, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
 use super::request::{HEADER, Header, Received, Request, receive};
 use super::respond::{Handled, Transport, Verdict, decide};
 
@@ -67,7 +67,8 @@ impl Composer {
 
     /// Answers one packet.
     ///
-    /// `out` holds the largest reply of the transport, and 512 octets at least.
+    /// `out` holds the largest reply of the transport, and 512 octets at least. `admit`: decides whether a request is
+    /// answered at all; `None` stands for one whose question is not understood.
     pub fn respond(
         &mut self,
         packet: &[u8],
@@ -75,40 +76,40 @@ impl Composer {
         view: &View,
         zones: &Zones,
         out: &mut [u8],
+        admit: impl FnOnce(Option<&Request<'_>>) -> Entry,
     ) -> Handled<Composed> {
         let request = match receive(packet) {
             Received::Noise => return Handled::Silence,
             Received::Unreadable(header, rcode) => {
+                if admit(None) == Entry::Silence {
+                    return Handled::Silence;
+                }
                 out[..HEADER].copy_from_slice(&header.bare_reply(rcode, zones.recursion()));
                 let zone = zones.label_of(None);
                 return Handled::Here(Composed { len: HEADER, rcode, rr_type: None, zone });
             }
             Received::Query(request) => request,
         };
+        let cookie = match admit(Some(&request)) {
+            Entry::Admitted(cookie) => cookie,
+            Entry::Refused(rcode, cookie) => {
+                return Handled::Here(refuse(&request, Fixed::refused(rcode), cookie, zones, out));
+            }
+            Entry::Slipped(cookie) => {
+                return Handled::Here(refuse(&request, Fixed::SLIPPED, cookie, zones, out));
+            }
+            Entry::Silence => return Handled::Silence,
+        };
         Handled::Here(match decide(&request, view, zones) {
             Verdict::Onward(..) => return Handled::Onward,
-            Verdict::Refused(rcode) => self.refuse(&request, rcode, &Additions::default(), zones, out),
+            Verdict::Refused(rcode) => refuse(&request, Fixed::refused(rcode), cookie, zones, out),
             Verdict::Answer(answer) => {
                 let limit = request.limit(transport, zones).into();
-                let additions = Additions::of(&answer);
+                let additions = Additions::of(&answer, cookie);
                 let composed = self.compose(&request, &answer, view.serial(), &additions, zones, limit, out);
                 Composed { zone: zones.label_of(answer.zone), ..composed }
             }
         })
-    }
-
-    /// The reply that refuses a request with `rcode`: the question and empty sections, not authoritative.
-    pub fn refuse(
-        &mut self,
-        request: &Request<'_>,
-        rcode: Rcode,
-        additions: &Additions,
-        zones: &Zones,
-        out: &mut [u8],
-    ) -> Composed {
-        let mut message =
-            Message::begin(request, &Fixed { rcode, flags: 0 }, additions, zones, out.len(), out);
-        message.end(request, zones)
     }
 
     /// The reply to a request in at most `limit` octets of `out`; `limit` is at least 512.
@@ -290,6 +291,18 @@ impl Composer {
         }
         all
     }
+}
+
+/// A reply with the question and empty sections.
+pub fn refuse(
+    request: &Request<'_>,
+    fixed: Fixed,
+    cookie: Option<Cookie>,
+    zones: &Zones,
+    out: &mut [u8],
+) -> Composed {
+    let additions = Additions { cookie, ..Additions::default() };
+    Message::begin(request, &fixed, &additions, zones, out.len(), out).end(request, zones)
 }
 
 /// An address on the wire.

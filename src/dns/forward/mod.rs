@@ -30,7 +30,7 @@ use super::config::{ConfigError, DnsConfig, Zones};
 use super::index::Index;
 use super::name::OwnerName;
 use super::random::Random;
-use super::reply::{Additions, ExtendedError, Fixed, Rcode, Reply};
+use super::reply::{Additions, Cookie, ExtendedError, Fixed, Rcode, Reply};
 use super::request::{Header, Received, Request, receive};
 use super::respond::{Content, Render, Transport, Verdict, compose, decide, to_name};
 use super::upstream::{Failure, Question, Response, Upstream};
@@ -93,13 +93,19 @@ impl Forwarder {
     }
 
     /// The reply to a packet whose question goes [`onward`]; `None` for a packet that is no such question.
-    pub async fn complete(&self, packet: &[u8], transport: Transport) -> Option<Reply> {
+    pub async fn complete(
+        &self,
+        packet: &[u8],
+        transport: Transport,
+        cookie: Option<Cookie>,
+    ) -> Option<Reply> {
         let Received::Query(request) = receive(packet) else { return None };
         let Local { content, additions, asked, zone } = self.local(&request);
         let (content, additions) = match asked {
             None => (content, additions),
             Some(question) => merge(&request, content, self.find(&request, &question, transport).await),
         };
+        let additions = Additions { cookie, ..additions };
         let limit = request.limit(transport, &self.zones);
         Some(Reply { zone, ..compose(&request, &self.zones, limit, &content, &additions) })
     }
@@ -119,7 +125,7 @@ impl Forwarder {
         let render = Render { zones: &self.zones, serial: view.serial(), random: Random::new(seed) };
         Local {
             content: render.content(request, &answer),
-            additions: Additions::of(&answer),
+            additions: Additions::of(&answer, None),
             asked,
             zone: self.zones.label_of(answer.zone),
         }

@@ -63,12 +63,12 @@ impl Service for Arc<Responder> {
         if let Some(messages) = self.transfer(message, client.ip()) {
             return Response::Later(stream::iter(messages).boxed());
         }
-        match Responder::answer(self, message) {
+        match Responder::answer(self, message, client.ip()) {
             Handled::Silence => Response::None,
             Handled::Here(reply) => Response::Now(reply.octets),
             Handled::Onward => {
                 let (responder, message) = (self.clone(), message.to_vec());
-                let reply = async move { responder.complete(&message, Transport::Tcp).await };
+                let reply = async move { responder.complete(&message, Transport::Tcp, client.ip()).await };
                 Response::Later(stream::once(reply).filter_map(|it| ready(it.map(|it| it.octets))).boxed())
             }
         }

@@ -36,7 +36,8 @@ fn udp(fixture: &Fixture, packet: &[u8]) -> Option<Vec<u8>> {
 fn composed(fixture: &Fixture, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let mut out = vec![0; 65_535];
     let view = fixture.index.view();
-    let composed = Composer::new(7).respond(packet, transport, &view, &fixture.zones, &mut out).here()?;
+    let composed =
+        Composer::new(7).respond(packet, transport, &view, &fixture.zones, &mut out, everybody).here()?;
     out.truncate(composed.len);
     Some(out)
 }
@@ -246,10 +247,13 @@ fn section_11_every_order_is_equally_likely() {
         let (mut seen, mut seen_composed) = (BTreeMap::<String, u32>::new(), BTreeMap::<String, u32>::new());
         let (mut composer, mut out) = (Composer::new(7), [0; 4096]);
         for seed in 0..6000 {
-            let reply = respond(&packet, Transport::Udp, &view, &fixture.zones, seed).here().unwrap();
-            *seen.entry(print(&decode(&reply.octets))).or_default() += 1;
             let reply =
-                composer.respond(&packet, Transport::Udp, &view, &fixture.zones, &mut out).here().unwrap();
+                respond(&packet, Transport::Udp, &view, &fixture.zones, seed, everybody).here().unwrap();
+            *seen.entry(print(&decode(&reply.octets))).or_default() += 1;
+            let reply = composer
+                .respond(&packet, Transport::Udp, &view, &fixture.zones, &mut out, everybody)
+                .here()
+                .unwrap();
             *seen_composed.entry(print(&decode(&out[..reply.len]))).or_default() += 1;
         }
         for seen in [seen, seen_composed] {
@@ -263,8 +267,9 @@ fn section_11_every_order_is_equally_likely() {
 fn survives(fixture: &Fixture, packet: &[u8]) {
     for transport in [Transport::Udp, Transport::Tcp] {
         fixture.answer(packet, transport);
-        let reply =
-            respond(packet, transport, &fixture.index.view(), &fixture.zones, 1).here().map(|it| it.octets);
+        let reply = respond(packet, transport, &fixture.index.view(), &fixture.zones, 1, everybody)
+            .here()
+            .map(|it| it.octets);
         let (Some(reply), Some(composed)) = (reply, composed(fixture, packet, transport)) else {
             assert!(packet.len() < 12 || packet[2] & 0x80 != 0, "only responses and stubs are dropped");
             continue;

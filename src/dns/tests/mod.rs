@@ -23,6 +23,7 @@ use super::index::Index;
 use super::model::{
     Endpoint, Pod, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Set, Slice,
 };
+use super::reply::everybody;
 use super::respond::{Transport, respond};
 use super::wire::Composer;
 use crate::model::ObjectKey;
@@ -182,9 +183,10 @@ impl Fixture {
     /// Answers a packet with both codecs, which must say the same.
     pub fn answer(&self, packet: &[u8], transport: Transport) -> Option<Message> {
         let view = self.index.view();
-        let reply = respond(packet, transport, &view, &self.zones, 0).here();
+        let reply = respond(packet, transport, &view, &self.zones, 0, everybody).here();
         let mut out = vec![0xff; 65_535];
-        let composed = Composer::new(0).respond(packet, transport, &view, &self.zones, &mut out).here();
+        let composed =
+            Composer::new(0).respond(packet, transport, &view, &self.zones, &mut out, everybody).here();
         assert_eq!(
             reply.as_ref().map(|it| (it.rcode, it.rr_type)),
             composed.map(|it| (it.rcode, it.rr_type))

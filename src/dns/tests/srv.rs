@@ -84,7 +84,8 @@ fn ports_belong_to_the_endpoints_of_their_slice() {
 fn targets_are_not_compressed_and_lower_case() {
     let fixture = Fixture::new("{}", OBJECTS);
     let packet = query("_HTTP._tcp.WEB.prod.svc SRV").to_vec().unwrap();
-    let reply = respond(&packet, Transport::Tcp, &fixture.index.view(), &fixture.zones, 0).here().unwrap();
+    let reply =
+        respond(&packet, Transport::Tcp, &fixture.index.view(), &fixture.zones, 0, everybody).here().unwrap();
     let target = b"\x05web-0\x03web\x04prod\x03svc\x07cluster\x05local\0";
     assert!(reply.octets.windows(target.len()).any(|it| it == target), "RFC 2782: whole names in rdata");
 }

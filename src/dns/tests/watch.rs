@@ -57,7 +57,8 @@ impl Cluster {
 
     fn ask(&self, question: &str) -> String {
         let packet = query(question).to_vec().unwrap();
-        let reply = respond(&packet, Transport::Tcp, &self.index.view(), &self.zones, 0).here().unwrap();
+        let reply =
+            respond(&packet, Transport::Tcp, &self.index.view(), &self.zones, 0, everybody).here().unwrap();
         print(&Message::from_vec(&reply.octets).unwrap())
     }
 

@@ -160,7 +160,7 @@ impl<S: Client> Batches<S> {
             let Some(datagram) = datagram.filter(|it| it.client.port() != 0) else { continue };
             let query = &self.queries[at * MAX_QUERY..][..datagram.len];
             let reply = &mut self.replies[waiting * MAX_REPLY..][..MAX_REPLY];
-            let len = match responder.answer(query, reply) {
+            let len = match responder.answer(query, || datagram.client.address().ip(), reply) {
                 Handled::Silence => None,
                 Handled::Here(len) => Some(len),
                 Handled::Onward => {

@@ -62,7 +62,9 @@ pub async fn serve(mut datagrams: mpsc::Receiver<Datagram>, responder: Arc<Respo
         let Some(datagram) = datagrams.recv().await else { break };
         let responder = responder.clone();
         tasks.spawn(async move {
-            if let Some(reply) = responder.complete(&datagram.packet, Transport::Udp).await {
+            if let Some(reply) =
+                responder.complete(&datagram.packet, Transport::Udp, datagram.client.ip()).await
+            {
                 let Datagram { client, asked, socket, .. } = &datagram;
                 if let Err(error) = platform::send_from(socket, &reply.octets, *client, *asked) {
                     debug!(%client, %error, "sending a datagram failed");
