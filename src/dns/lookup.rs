@@ -182,6 +182,16 @@ enum SrvScope<'a> {
     Endpoint(EndpointRef<'a>),
 }
 
+impl SrvScope<'_> {
+    #[inline]
+    fn has(&self, port: &PortRef<'_>) -> bool {
+        match self {
+            Self::Service | Self::Endpoint(_) => true,
+            Self::Port(name, protocol) => port.protocol == *protocol && port.name == *name,
+        }
+    }
+}
+
 /// The SRV records with one target.
 #[derive(Debug, Clone, Copy)]
 pub struct SrvTarget<'a> {
@@ -231,6 +241,52 @@ impl<'a> SrvSet<'a> {
         (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
     }
 
+    /// The name of a place's target left of the service; `None`: the target is the service itself.
+    #[inline]
+    pub fn label(self, slot: usize) -> Option<&'a [u8]> {
+        self.endpoint(slot).map(EndpointRef::label)
+    }
+
+    /// The addresses of a place's target.
+    #[inline]
+    pub fn addresses(self, slot: usize) -> (&'a [Ipv4Addr], &'a [Ipv6Addr]) {
+        match (self.endpoint(slot), self.entry.published()) {
+            (Some(endpoint), _) => (endpoint.v4(), endpoint.v6()),
+            (None, Published::ClusterIp { v4, v6, .. }) => (v4, v6),
+            _ => (&[], &[]),
+        }
+    }
+
+    /// The ports of a place's target; most places have the same ones.
+    #[inline]
+    pub fn ports(self, slot: usize) -> Option<&'a PortList> {
+        match (self.endpoint(slot), self.entry.published()) {
+            (Some(endpoint), _) => Some(endpoint.ports()),
+            (None, Published::ClusterIp { ports, .. }) => Some(ports),
+            _ => None,
+        }
+    }
+
+    /// Those of `ports` that belong to the records: numbers, ascending, one for each protocol.
+    pub fn numbers(self, ports: &PortList) -> impl Iterator<Item = u16> {
+        let scope = self.scope;
+        ports.iter().filter(move |it| scope.has(it)).map(|it| it.number)
+    }
+
+    /// The labels that all targets end in: the service's and the zone's.
+    pub fn suffix(self) -> [&'a [u8]; 3] {
+        [self.entry.key(), b"\x03svc", self.zone.wire()]
+    }
+
+    #[inline]
+    fn endpoint(self, slot: usize) -> Option<EndpointRef<'a>> {
+        match (self.scope, self.entry.published()) {
+            (SrvScope::Endpoint(endpoint), _) => Some(endpoint),
+            (_, Published::Headless) => self.entry.endpoint_at(slot),
+            _ => None,
+        }
+    }
+
     /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.
     pub fn weight(self) -> u16 {
         let mut pairs = 0;
@@ -240,8 +296,13 @@ impl<'a> SrvSet<'a> {
                 return 1;
             }
         }
-        (100 / pairs.max(1)) as u16
+        weight_of(pairs)
     }
+}
+
+/// The weight of each of the SRV records that stand for so many (address, port) pairs.
+pub fn weight_of(pairs: usize) -> u16 {
+    (100 / pairs.max(1)).max(1) as u16
 }
 
 impl<'a> SrvTarget<'a> {
@@ -253,10 +314,7 @@ impl<'a> SrvTarget<'a> {
     }
 
     fn matching(self) -> impl Iterator<Item = PortRef<'a>> {
-        self.ports.iter().filter(move |port| match self.scope {
-            SrvScope::Service | SrvScope::Endpoint(_) => true,
-            SrvScope::Port(name, protocol) => port.protocol == protocol && port.name == name,
-        })
+        self.ports.iter().filter(move |it| self.scope.has(it))
     }
 }
 

@@ -34,12 +34,16 @@ pub enum Received<'p> {
 }
 
 /// Reads one packet.
+#[inline]
 pub fn receive(packet: &[u8]) -> Received<'_> {
     let Some(header) = Header::read(packet) else { return Received::Noise };
     if header.opcode() != 0 {
         return Received::Unreadable(header, Rcode::NotImp);
     }
-    Request::read(header, packet).map_or(Received::Unreadable(header, Rcode::FormErr), Received::Query)
+    match Request::read(header, packet) {
+        Some(request) => Received::Query(request),
+        None => Received::Unreadable(header, Rcode::FormErr),
+    }
 }
 
 /// The fixed first part of a request.
@@ -85,6 +89,7 @@ impl Header {
 
     /// The first four octets of the reply: RD and CD are copied (RFC 6895 §2), AD stays 0. `recursion`: whether there is
     /// an upstream to recurse to (RA).
+    #[inline]
     pub fn reply(self, flags: u8, rcode: Rcode, recursion: bool) -> [u8; 4] {
         let high = Self::QR | self.high & 0x78 | self.high & Self::RD | flags;
         let available = if recursion { Self::RA } else { 0 };
@@ -130,6 +135,7 @@ pub struct Edns<'p> {
 
 impl<'p> Request<'p> {
     /// `None`: a question count other than one, more than one OPT, or anything unreadable.
+    #[inline]
     fn read(header: Header, packet: &'p [u8]) -> Option<Self> {
         if packet.get(4..6)? != [0, 1] {
             return None;
@@ -151,6 +157,7 @@ impl<'p> Request<'p> {
     }
 
     /// The response code that the request has earned before its name is looked at.
+    #[inline]
     pub fn objection(&self) -> Option<Rcode> {
         if self.class != CLASS_IN {
             return Some(Rcode::Refused);
@@ -159,6 +166,7 @@ impl<'p> Request<'p> {
     }
 
     /// Whether a zone transfer is asked for.
+    #[inline]
     pub fn is_transfer(&self) -> bool {
         matches!(self.rr_type, RrType::AXFR | RrType::IXFR)
     }
@@ -169,6 +177,7 @@ impl<'p> Request<'p> {
     }
 
     /// The largest reply in octets.
+    #[inline]
     pub fn limit(&self, transport: Transport, zones: &Zones) -> u16 {
         match (transport, &self.edns) {
             (Transport::Tcp, _) => u16::MAX,
