@@ -395,6 +395,35 @@ fn an_external_name_is_followed_to_the_upstream() {
 }
 
 #[test]
+fn missing_names_of_some_zones_are_asked_of_the_upstream() {
+    let upstream = Upstream::start(example);
+    let ordinal = with_upstream(&upstream, &["--fallthrough", "in-addr.arpa,prod.svc.cluster.local"]);
+    for (why, question, want) in [
+        (
+            "an address of others",
+            "5.113.0.203.in-addr.arpa. PTR",
+            "NOERROR ra: 5.113.0.203.in-addr.arpa. PTR",
+        ),
+        ("an address of ours", "10.0.96.10.in-addr.arpa. PTR", "NOERROR aa ra: 10.0.96.10.in-addr.arpa. PTR"),
+        ("an address nobody has", "6.113.0.203.in-addr.arpa. PTR", "NXDOMAIN ra | example. SOA"),
+        (
+            "a name below a zone",
+            "nobody.prod.svc.cluster.local. TXT",
+            "NOERROR ra: nobody.prod.svc.cluster.local. TXT",
+        ),
+        ("another name", "nobody.dev.svc.cluster.local. TXT", "NXDOMAIN aa ra | cluster.local. SOA"),
+        ("a name of ours", "web.prod.svc.cluster.local. TXT", "NOERROR aa ra | cluster.local. SOA"),
+    ] {
+        assert_eq!(print(&ask(&ordinal, &query(question))), want, "{why}");
+        assert_eq!(print(&ask_tcp(&ordinal, &query(question))), want, "{why}, over TCP");
+    }
+    if has_dig() {
+        let elsewhere = ordinal.dig(&["+short", "-x", "203.0.113.5"]);
+        assert_eq!(elsewhere.trim(), "elsewhere.example.");
+    }
+}
+
+#[test]
 fn a_truncated_response_stays_truncated_over_udp_and_is_whole_over_tcp() {
     let upstream = Upstream::start(example);
     let ordinal = with_upstream(&upstream, &[]);

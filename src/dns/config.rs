@@ -351,6 +351,7 @@ impl DnsConfig {
         let transfer = Access::check(&self.transfer)?;
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
+        let forwarding = Forwarding::check(self, &served)?;
         Ok(Zones {
             served,
             primary,
@@ -373,7 +374,7 @@ impl DnsConfig {
             pending_ttl: self.pending_ttl,
             rate_limit,
             transfer,
-            forwarding: Forwarding::check(self)?,
+            forwarding,
         })
     }
 }

@@ -148,7 +148,7 @@ impl Forwarder {
 
 fn question(request: &Request<'_>, asked: Onward<'_>) -> Question {
     let recursion_desired = match asked {
-        Onward::Foreign(_) => request.header.recursion_desired(),
+        Onward::Foreign(_) | Onward::Fallthrough(_) => request.header.recursion_desired(),
         // A question of ours, not of the client's, and no use half answered.
         Onward::Chase(_) => true,
     };
@@ -174,7 +174,7 @@ fn merge(request: &Request<'_>, local: Content, found: Found) -> (Content, Addit
     }
 }
 
-/// The aliases of ours, if any, and then the response. The aliases are authoritative; the response code is that of the
+/// What the zones say to a missing name gives way to the response, all but its aliases. The aliases are authoritative; the response code is that of the
 /// last name (RFC 6604 §3), and the authority section of a negative answer holds the SOA of its zone and nothing else.
 fn extend(request: &Request<'_>, local: Content, response: Response) -> Content {
     let Response { rcode, truncated, answers: mut records, mut authority, additional, .. } = response;

@@ -6,9 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dns::config::{ConfigError, DnsConfig, Zones};
+use crate::dns::config::{ConfigError, DnsConfig, Zone, Zones};
 use crate::dns::lookup::{Answer, MAX_CHAIN, Outcome, RrType};
-use crate::dns::name::NameRef;
+use crate::dns::name::{NameRef, OwnerName};
 use crate::dns::request::Request;
 
 /// Port of an upstream server unless given.
@@ -19,6 +19,10 @@ const DNS_PORT: u16 = 53;
 pub struct Forwarding {
     /// There is an upstream: RA is set on every reply.
     pub recursion: bool,
+    /// There are hosts files.
+    pub hosts: bool,
+    /// Zones, or parts of them, whose missing names are asked of others.
+    fallthrough: Vec<OwnerName>,
 }
 
 /// What has to be asked of hosts files and upstream servers, and why.
@@ -28,13 +32,15 @@ pub enum Onward<'a> {
     Foreign(NameRef<'a>),
     /// The target of the last alias: it lies under no zone served. The aliases are part of the answer.
     Chase(NameRef<'a>),
+    /// A name of ours that does not exist: the name of the question or the target of its last alias.
+    Fallthrough(NameRef<'a>),
 }
 
 impl<'a> Onward<'a> {
     /// The name to ask.
     pub fn name(self) -> NameRef<'a> {
         match self {
-            Self::Foreign(name) | Self::Chase(name) => name,
+            Self::Foreign(name) | Self::Chase(name) | Self::Fallthrough(name) => name,
         }
     }
 }
@@ -42,7 +48,7 @@ impl<'a> Onward<'a> {
 /// Whether others have to be asked before `request` can be answered. Refused types and classes never get here.
 pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) -> Option<Onward<'a>> {
     let forwarding = &zones.forwarding;
-    if !forwarding.recursion {
+    if !forwarding.recursion && !forwarding.hosts {
         return None;
     }
     match &answer.outcome {
@@ -51,6 +57,11 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
         Outcome::AliasOnly if request.rr_type != RrType::CNAME && answer.aliases.len() < MAX_CHAIN => {
             let target = answer.aliases.last().copied()?;
             zones.longest_match(target).is_none().then_some(Onward::Chase(target))
+        }
+        Outcome::NxDomain(..) => {
+            let name = answer.aliases.last().copied().unwrap_or(request.name.as_name());
+            let within = |it: &OwnerName| name.relative_to(it.as_name()).is_some();
+            forwarding.fallthrough.iter().any(within).then_some(Onward::Fallthrough(name))
         }
         _ => None,
     }
@@ -65,9 +76,27 @@ impl Forwarding {
     ///
     /// # Errors
     /// The first key whose value cannot be used.
-    pub fn check(config: &DnsConfig) -> Result<Self, ConfigError> {
-        let servers = servers(config)?;
-        Ok(Self { recursion: !servers.is_empty() })
+    pub fn check(config: &DnsConfig, served: &[Zone]) -> Result<Self, ConfigError> {
+        let (recursion, hosts) = (!servers(config)?.is_empty(), !config.hosts.is_empty());
+        let mut fallthrough = Vec::new();
+        for (at, text) in config.fallthrough.iter().enumerate() {
+            let key = || format!("fallthrough[{at}]");
+            if !recursion && !hosts {
+                return invalid(key(), "missing names have nobody to be asked of: set upstream or hosts");
+            }
+            let name: OwnerName = match text.parse() {
+                Ok(name) => name,
+                Err(error) => return invalid(key(), format!("{text:?} is no zone: {error}")),
+            };
+            if name.as_name().label_count() == 0 {
+                fallthrough.extend(served.iter().filter_map(|it| OwnerName::read(it.apex().wire()).ok()));
+            } else if served.iter().any(|it| name.as_name().relative_to(it.apex()).is_some()) {
+                fallthrough.push(name);
+            } else {
+                return invalid(key(), format!("{name} is no zone served, nor within one"));
+            }
+        }
+        Ok(Self { recursion, hosts, fallthrough })
     }
 }
 
@@ -141,7 +170,6 @@ mod tests {
 
     use super::*;
     use crate::dns::lookup::lookup;
-    use crate::dns::name::OwnerName;
     use crate::dns::request::{Received, receive};
     use crate::dns::tests::Fixture;
 
@@ -160,6 +188,7 @@ mod tests {
             None => "-".to_owned(),
             Some(Onward::Foreign(name)) => format!("foreign {name}"),
             Some(Onward::Chase(name)) => format!("chase {name}"),
+            Some(Onward::Fallthrough(name)) => format!("fallthrough {name}"),
         }
     }
 
@@ -176,6 +205,10 @@ mod tests {
     #[test]
     fn what_leaves_the_process() {
         let upstream = "upstream: [10.0.0.10]";
+        let addresses = "{upstream: [10.0.0.10], fallthrough: [in-addr.arpa]}";
+        let all = "{upstream: [10.0.0.10], fallthrough: ['.']}";
+        let part = "{upstream: [10.0.0.10], fallthrough: [dev.svc.cluster.local]}";
+        let hosts = "{hosts: [/etc/hosts], fallthrough: [in-addr.arpa]}";
         for (why, yaml, question, want) in [
             ("a name of others", upstream, "www.example.com A", "foreign www.example.com."),
             ("the root", upstream, ". NS", "foreign ."),
@@ -192,6 +225,38 @@ mod tests {
             ("two aliases", upstream, "inner.prod.svc.cluster.local A", "chase www.example.com."),
             ("an alias of ours", upstream, "here.prod.svc.cluster.local A", "-"),
             ("an alias of a missing name of ours", upstream, "gone.prod.svc.cluster.local A", "-"),
+            (
+                "a missing address, to be asked of others",
+                addresses,
+                "9.113.0.203.in-addr.arpa PTR",
+                "fallthrough 9.113.0.203.in-addr.arpa.",
+            ),
+            (
+                "of hosts files alone",
+                hosts,
+                "9.113.0.203.in-addr.arpa PTR",
+                "fallthrough 9.113.0.203.in-addr.arpa.",
+            ),
+            ("names of others, of hosts files", hosts, "www.example.com A", "foreign www.example.com."),
+            ("an address that is ours", addresses, "10.0.96.10.in-addr.arpa PTR", "-"),
+            ("the other type of it", addresses, "10.0.96.10.in-addr.arpa A", "-"),
+            ("the zone itself", addresses, "in-addr.arpa TXT", "-"),
+            ("another zone", addresses, "nobody.prod.svc.cluster.local A", "-"),
+            (
+                "every zone",
+                all,
+                "nobody.prod.svc.cluster.local A",
+                "fallthrough nobody.prod.svc.cluster.local.",
+            ),
+            (
+                "an alias of a missing name of ours, then",
+                all,
+                "gone.prod.svc.cluster.local A",
+                "fallthrough nobody.prod.svc.cluster.local.",
+            ),
+            ("part of a zone", part, "web.dev.svc.cluster.local A", "fallthrough web.dev.svc.cluster.local."),
+            ("the other part", part, "nobody.prod.svc.cluster.local A", "-"),
+            ("NODATA stays", all, "web.prod.svc.cluster.local MX", "-"),
             ("an alias of itself", upstream, "loop.prod.svc.cluster.local A", "-"),
         ] {
             assert_eq!(asked(OBJECTS, yaml, question), want, "{why}: {question} with {yaml}");
@@ -216,6 +281,22 @@ mod tests {
             ("upstream: ['10.0.0.1:0']", "dns.upstream[0]: no query can be sent to 10.0.0.1:0"),
             ("upstream: [10.0.0.1, 0.0.0.0]", "dns.upstream[1]: no query can be sent to 0.0.0.0:53"),
             ("upstream: [224.0.0.1]", "dns.upstream[0]: no query can be sent to 224.0.0.1:53"),
+            (
+                "fallthrough: [in-addr.arpa]",
+                "dns.fallthrough[0]: missing names have nobody to be asked of: set upstream or hosts",
+            ),
+            (
+                "{upstream: [10.0.0.1], fallthrough: [in-addr.arpa, example.com]}",
+                "dns.fallthrough[1]: example.com. is no zone served, nor within one",
+            ),
+            (
+                "{hosts: [/etc/hosts], fallthrough: [local]}",
+                "dns.fallthrough[0]: local. is no zone served, nor within one",
+            ),
+            (
+                "{hosts: [/etc/hosts], fallthrough: [a..b]}",
+                "dns.fallthrough[0]: \"a..b\" is no zone: name has an empty label",
+            ),
             ("upstream: [10.0.0.1, '10.0.0.1:53']", "dns.upstream[1]: 10.0.0.1:53 is listed twice"),
         ] {
             assert_eq!(config(yaml).check(&[]).unwrap_err().to_string(), want, "{yaml}");
