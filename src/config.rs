@@ -231,6 +231,12 @@ impl Config {
 }
 
 impl Config {
+    /// What depends on where the process runs: the default addresses, and files that have to be there.
+    fn check_machine(&self, mode: Mode) -> Result<(), ConfigError> {
+        self.check_loops(&self.dns_listen(mode))?;
+        dns::hosts::Hosts::check(&self.dns.hosts).map_err(|error| dns_error(error.into()))
+    }
+
     /// An upstream must not be the DNS server itself.
     fn check_loops(&self, listen: &[SocketAddr]) -> Result<(), ConfigError> {
         dns::forward::check_loops(&self.dns, listen, &[]).map_err(dns_error)
@@ -323,7 +329,7 @@ pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
     set(&mut config.node.ready_delay, args.ready_delay);
     set(&mut config.node.stop_delay, args.stop_delay);
     config.validate()?;
-    config.check_loops(&config.dns_listen(Mode::Up))?;
+    config.check_machine(Mode::Up)?;
     Ok(config)
 }
 
@@ -338,7 +344,7 @@ pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
     overlay_optional(&mut config.cluster.kubeconfig, args.kubeconfig.clone());
     overlay_optional(&mut config.cluster.context, args.context.clone());
     config.validate()?;
-    config.check_loops(&config.dns_listen(Mode::Run))?;
+    config.check_machine(Mode::Run)?;
     Ok(config)
 }
 

@@ -424,6 +424,79 @@ fn missing_names_of_some_zones_are_asked_of_the_upstream() {
 }
 
 #[test]
+fn hosts_files_come_before_the_upstream() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("hosts");
+    std::fs::write(
+        &file,
+        "192.0.2.80 Printer.example www.example   # two names\n\
+         192.0.2.81 printer.example\n\
+         2001:db8::80 printer.example\n\
+         192.0.2.300 typo.example\n",
+    )
+    .expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let upstream = Upstream::start(example);
+    let ordinal = with_upstream(&upstream, &["--hosts", path, "--fallthrough", "in-addr.arpa", "--ttl", "7"]);
+    let printer = "printer.example. A";
+    for (why, question, want) in [
+        ("every address", printer, format!("NOERROR aa ra: {printer}, {printer}")),
+        ("the other family", "printer.example. AAAA", "NOERROR aa ra: printer.example. AAAA".to_owned()),
+        ("no such type", "printer.example. MX", "NOERROR aa ra".to_owned()),
+        ("no such family", "www.example. AAAA", "NOERROR aa ra".to_owned()),
+        (
+            "the name of an address",
+            "80.2.0.192.in-addr.arpa. PTR",
+            "NOERROR aa ra: 80.2.0.192.in-addr.arpa. PTR, 80.2.0.192.in-addr.arpa. PTR".to_owned(),
+        ),
+        (
+            "the target of an ExternalName",
+            "www.prod.svc.cluster.local. A",
+            "NOERROR aa ra: www.prod.svc.cluster.local. CNAME, www.example. A".to_owned(),
+        ),
+        ("everything else", "missing.example. A", "NXDOMAIN ra | example. SOA".to_owned()),
+    ] {
+        let question = query(question);
+        assert_eq!(print(&ask(&ordinal, &question)), want, "{why}");
+        assert_eq!(print(&ask_tcp(&ordinal, &question)), want, "{why}, over TCP");
+    }
+    assert_eq!(upstream.times_asked("www.example. A"), 0);
+    assert_eq!(ask(&ordinal, &query(printer)).answers[0].ttl, 7);
+    let warning = format!("{path}:4: \"192.0.2.300\" is no address, left out");
+    wait_until("the warning about line 4", || ordinal.stderr().contains(&warning));
+
+    std::fs::write(&file, "192.0.2.90 scanner.example\n").expect("written");
+    wait_until("the change to be seen", || {
+        ask(&ordinal, &query("scanner.example. A")).answers.len() == 1
+            && ask(&ordinal, &query(printer)).answers.is_empty()
+    });
+    if has_dig() {
+        assert_eq!(ordinal.dig_short("scanner.example", "A"), ["192.0.2.90"]);
+    }
+}
+
+#[test]
+fn hosts_files_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("hosts");
+    std::fs::write(&file, "192.0.2.80 printer.example\n").expect("written");
+    let ordinal = start(&["--hosts", file.to_str().expect("UTF-8"), "--fallthrough", "."]);
+    for (question, want) in [
+        ("printer.example. A", "NOERROR aa: printer.example. A"),
+        ("www.example. A", "REFUSED"),
+        ("80.2.0.192.in-addr.arpa. PTR", "NOERROR aa: 80.2.0.192.in-addr.arpa. PTR"),
+        ("81.2.0.192.in-addr.arpa. PTR", "NXDOMAIN aa | in-addr.arpa. SOA"),
+    ] {
+        assert_eq!(print(&ask(&ordinal, &query(question))), want, "{question}");
+    }
+
+    let output = Ordinal::command().args(["up", "--hosts", "/no/such/hosts"]).output().expect("it starts");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("dns.hosts: cannot read /no/such/hosts"), "{stderr}");
+}
+
+#[test]
 fn a_truncated_response_stays_truncated_over_udp_and_is_whole_over_tcp() {
     let upstream = Upstream::start(example);
     let ordinal = with_upstream(&upstream, &[]);

@@ -20,6 +20,7 @@ mod entry;
 pub mod expected;
 pub mod explain;
 pub mod forward;
+pub mod hosts;
 pub mod index;
 pub mod known;
 mod listen;

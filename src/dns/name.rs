@@ -213,6 +213,12 @@ impl From<&OwnerName> for BoxedName {
     }
 }
 
+impl fmt::Display for BoxedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.as_name(), f)
+    }
+}
+
 impl fmt::Debug for BoxedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.as_name(), f)

@@ -15,6 +15,7 @@ use super::admission::Admission;
 use super::config::Zones;
 use super::cookie::Cookies;
 use super::forward::Forwarder;
+use super::hosts::Hosts;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::rate_limit::RateLimiter;
@@ -78,6 +79,11 @@ impl Responder {
             Handled::Onward => {}
         }
         handled
+    }
+
+    /// The hosts files that answers come from.
+    pub fn hosts(&self) -> Option<Arc<Hosts>> {
+        self.forwarder.as_ref()?.hosts()
     }
 
     /// The reply to a packet that goes onward.

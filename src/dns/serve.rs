@@ -89,6 +89,9 @@ impl Server {
         let mut threads = Vec::new();
         let (handover, datagrams) = udp::onward::Handover::new();
         tasks.spawn(udp::onward::serve(datagrams, self.responder.clone()));
+        if let Some(hosts) = self.responder.hosts() {
+            tasks.spawn(hosts.follow(stop.clone()));
+        }
         for Listening { address, udp, tcp } in self.sockets {
             for socket in udp {
                 threads.push(udp::Worker::start(socket, self.responder.clone(), handover.clone())?);

@@ -4,7 +4,7 @@
 //! packet ─▶ codec ─▶ lookup ─▶ onward? ─no─▶ reply
 //!                                 │ yes
 //!                                 ▼
-//!          [`Forwarder::complete`]: lookup again ─▶ `dns::upstream` ─▶ merge ─▶ reply
+//!          [`Forwarder::complete`]: lookup again ─▶ `dns::hosts` ─▶ `dns::upstream` ─▶ merge ─▶ reply
 //! ```
 //!
 //! The codecs stay synchronous: they only find out that a question goes [`onward`] and hand the packet over. What is ours
@@ -21,13 +21,16 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::rdata::{A, AAAA, HINFO, PTR};
+use hickory_proto::rr::{RData, Record, RecordType};
 use tracing::error;
 
 pub use self::metrics::ForwardMetrics;
 pub use self::onward::{Forwarding, Onward, check_loops, onward, servers};
-use super::config::{ConfigError, DnsConfig, Zones};
+use super::config::{ConfigError, DnsConfig, Shuffle, Zones};
+use super::hosts::{Entry, Hosts};
 use super::index::Index;
+use super::lookup::RrType;
 use super::name::OwnerName;
 use super::random::Random;
 use super::reply::{Additions, Cookie, ExtendedError, Fixed, Rcode, Reply};
@@ -42,6 +45,7 @@ const OTHER: ExtendedError = ExtendedError::Passed(0);
 pub struct Forwarder {
     index: Arc<Index>,
     zones: Zones,
+    hosts: Option<Arc<Hosts>>,
     upstream: Option<Arc<Upstream>>,
     /// Seeds differ between processes, so that replicas do not order records alike.
     seeds: foldhash::fast::RandomState,
@@ -62,6 +66,8 @@ struct Local {
 /// What others said.
 #[derive(Debug)]
 enum Found {
+    /// A hosts file names it.
+    Hosts(Vec<Record>),
     /// An upstream server answered.
     Response(Response),
     /// None did.
@@ -76,7 +82,7 @@ impl Forwarder {
     /// `None`: nothing ever goes onward.
     ///
     /// # Errors
-    /// The key of `config` that cannot be used.
+    /// The key of `config` that cannot be used, a hosts file that cannot be read included.
     pub fn new(
         config: &DnsConfig,
         index: Arc<Index>,
@@ -84,12 +90,21 @@ impl Forwarder {
         metrics: ForwardMetrics,
     ) -> Result<Option<Self>, ConfigError> {
         let servers = servers(config)?;
-        if servers.is_empty() {
+        if servers.is_empty() && config.hosts.is_empty() {
             return Ok(None);
         }
-        let upstream = Some(Arc::new(Upstream::new(servers, metrics.clone())));
+        let upstream = (!servers.is_empty()).then(|| Arc::new(Upstream::new(servers, metrics.clone())));
+        let hosts = match &config.hosts[..] {
+            [] => None,
+            files => Some(Arc::new(Hosts::open(files).map_err(ConfigError::from)?)),
+        };
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
-        Ok(Some(Self { index, zones, upstream, seeds, requests, metrics }))
+        Ok(Some(Self { index, zones, hosts, upstream, seeds, requests, metrics }))
+    }
+
+    /// The hosts files, which somebody has to [`follow`](Hosts::follow).
+    pub fn hosts(&self) -> Option<Arc<Hosts>> {
+        self.hosts.clone()
     }
 
     /// The reply to a packet whose question goes [`onward`]; `None` for a packet that is no such question.
@@ -121,8 +136,7 @@ impl Forwarder {
             Verdict::Answer(answer) => (answer, None),
             Verdict::Onward(answer, asked) => (answer, Some(question(request, asked))),
         };
-        let seed = self.seeds.hash_one(self.requests.fetch_add(1, Ordering::Relaxed));
-        let render = Render { zones: &self.zones, serial: view.serial(), random: Random::new(seed) };
+        let render = Render { zones: &self.zones, serial: view.serial(), random: self.random() };
         Local {
             content: render.content(request, &answer),
             additions: Additions::of(&answer, None),
@@ -132,6 +146,9 @@ impl Forwarder {
     }
 
     async fn find(&self, request: &Request<'_>, question: &Question, transport: Transport) -> Found {
+        if let Some(records) = self.find_in_hosts(request, question) {
+            return Found::Hosts(records);
+        }
         let Some(upstream) = &self.upstream else { return Found::Nothing };
         if request.edns.is_some_and(|it| upstream.is_own(it.options)) {
             if self.metrics.looped() == 0 {
@@ -143,6 +160,35 @@ impl Forwarder {
             Ok(response) => Found::Response(response),
             Err(failure) => Found::Failed(failure),
         }
+    }
+}
+
+impl Forwarder {
+    /// The records of a name that a hosts file has, none for a type that it has not.
+    fn find_in_hosts(&self, request: &Request<'_>, question: &Question) -> Option<Vec<Record>> {
+        let table = self.hosts.as_ref()?.table();
+        let entry = table.find(question.name.as_name(), question.rr_type)?;
+        let mut data: Vec<RData> = match entry {
+            Entry::A(all) => all.iter().map(|it| RData::A(A(*it))).collect(),
+            Entry::Aaaa(all) => all.iter().map(|it| RData::AAAA(AAAA(*it))).collect(),
+            Entry::Ptr(all) => all
+                .iter()
+                .filter_map(|it| to_name(it.as_name().wire()))
+                .map(|it| RData::PTR(PTR(it)))
+                .collect(),
+            Entry::Hinfo => vec![RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()))],
+            Entry::NoData => Vec::new(),
+        };
+        if self.zones.shuffle == Shuffle::On && question.rr_type != RrType::PTR {
+            self.random().shuffle(&mut data);
+        }
+        let spelled = question.name == request.name;
+        let owner = to_name(if spelled { request.spelling() } else { question.name.as_name().wire() })?;
+        Some(data.into_iter().map(|it| Record::from_rdata(owner.clone(), self.zones.ttl, it)).collect())
+    }
+
+    fn random(&self) -> Random {
+        Random::new(self.seeds.hash_one(self.requests.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
@@ -165,6 +211,12 @@ fn question(request: &Request<'_>, asked: Onward<'_>) -> Question {
 fn merge(request: &Request<'_>, local: Content, found: Found) -> (Content, Additions) {
     match found {
         Found::Nothing => (local, Additions::default()),
+        Found::Hosts(records) => {
+            // Ours to say, as with CoreDNS; there is no SOA to go with an absent type.
+            let answers = local.answers.into_iter().chain(records).collect();
+            let fixed = Fixed { rcode: Rcode::NoError, flags: Header::AA };
+            (Content { answers, ..Content::empty(fixed) }, Additions::default())
+        }
         Found::Failed(failure) => (failed(local), explained(failure.extended_error())),
         Found::Loop => (failed(local), explained(Some(OTHER))),
         Found::Response(response) => {
