@@ -352,8 +352,11 @@ impl DnsConfig {
         let own = if self.name_server_addresses.is_empty() { listening } else { &self.name_server_addresses };
         let negative_ttl = self.negative_ttl.unwrap_or(self.ttl.min(5));
         let forwarding = Forwarding::check(self, &served)?;
+        let mut longest_first: Vec<usize> = (0..served.len()).collect();
+        longest_first.sort_by_key(|it| std::cmp::Reverse(served[*it].apex().wire().len()));
         Ok(Zones {
             served,
+            longest_first,
             primary,
             pods: self.pods,
             pending_from_statefulsets: self.pending_from_statefulsets,
@@ -461,6 +464,8 @@ fn reverse_zones(block: IpNet) -> Vec<String> {
 #[derive(Debug, Clone)]
 pub struct Zones {
     served: Vec<Zone>,
+    /// Places in `served`, the longest apex first.
+    longest_first: Vec<usize>,
     primary: usize,
     /// What pod address names answer.
     pub pods: PodMode,
@@ -496,8 +501,10 @@ pub struct Zones {
 impl Zones {
     /// The zone with the longest apex that `name` is within, and the labels left of that apex.
     pub fn longest_match<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, &'n [u8])> {
-        let within = self.served.iter().filter_map(|zone| Some((zone, name.relative_to(zone.apex())?)));
-        within.min_by_key(|(_, left)| left.len())
+        self.longest_first.iter().find_map(|place| {
+            let zone = &self.served[*place];
+            Some((zone, name.relative_to(zone.apex())?))
+        })
     }
 
     /// The labels of metrics: the name of each zone in its place, and last one for everything outside of the zones.

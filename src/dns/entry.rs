@@ -94,10 +94,15 @@ impl ServiceEntry {
         if let Some(at) = self.names.find(label) {
             return Some(self.named(&self.names, at));
         }
+        self.extra_endpoint(label)
+    }
+
+    fn extra_endpoint(&self, label: &[u8]) -> Option<EndpointRef<'_>> {
         let extra = self.extra_names.as_deref()?;
         Some(self.named(extra, extra.find(label)?))
     }
 
+    #[inline]
     fn named<'a>(&'a self, names: &'a Names, at: usize) -> EndpointRef<'a> {
         EndpointRef { port_lists: &self.port_lists, names, at }
     }
@@ -297,15 +302,15 @@ impl Names {
             _ => 0,
         };
         let mut text = Vec::with_capacity(all.iter().map(|it| it.label.len()).sum());
-        all.iter().for_each(|it| text.extend_from_slice(it.label));
-        let ends = all.iter().scan(0, |end, it| {
-            *end += it.label.len();
-            Some(*end)
-        });
+        let mut ends: Vec<u32> = Vec::with_capacity(all.len());
+        for name in all {
+            text.extend_from_slice(name.label);
+            ends.push(text.len() as u32);
+        }
         let ends = if text.len() <= usize::from(u16::MAX) {
-            Ends::Short(ends.map(|it| it as u16).collect())
+            Ends::Short(ends.into_iter().map(|it| it as u16).collect())
         } else {
-            Ends::Long(ends.map(|it| it as u32).collect())
+            Ends::Long(ends.into())
         };
         Self {
             shared: shared as u8,
@@ -341,8 +346,8 @@ impl Names {
         let (mut at, mut size) = (0, self.ranks.len());
         while size > 1 {
             let half = size / 2;
-            // Compiles to a conditional move: no branch to mispredict.
-            at = if self.ranks[at + half] <= wanted { at + half } else { at };
+            // A branch would be mispredicted half of the time.
+            at = std::hint::select_unpredictable(self.ranks[at + half] <= wanted, at + half, at);
             size -= half;
         }
         if *self.ranks.get(at)? != wanted {

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
 use super::index::{SyncState, View};
 use super::model::Protocol;
-use super::name::{NameRef, ReverseName, labels, pod_address, reverse_name};
+use super::name::{NameRef, ReverseName, pod_address, reverse_name};
 use super::records::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry};
 
 /// Longest chain of CNAME records that is followed.
@@ -320,32 +320,53 @@ impl<'a> SrvTarget<'a> {
 
 /// What the zones say about `qtype` at `qname`. Types that are not questions about data (AXFR, IXFR) are the caller's.
 pub fn lookup<'a>(view: &'a View, zones: &'a Zones, qname: NameRef<'a>, qtype: RrType) -> Answer<'a> {
+    let Some((zone, left)) = zones.longest_match(qname) else {
+        return Answer { zone: None, aliases: Vec::new(), outcome: Outcome::NotOurZone };
+    };
+    let node = match zone.kind {
+        ZoneKind::Forward => forward_node(view, zones, left),
+        ZoneKind::Reverse => reverse_node(view, zones, zone, qname, left),
+    };
+    match node {
+        Node::Alias(target) if qtype != RrType::ANY => follow(view, zones, zone, qname, target, qtype),
+        node => {
+            Answer { zone: Some(zone), aliases: Vec::new(), outcome: ask(view, zones, zone, node, qtype) }
+        }
+    }
+}
+
+/// The chain that begins with a CNAME at `qname`, in `zone`, to `target`.
+#[cold]
+fn follow<'a>(
+    view: &'a View,
+    zones: &'a Zones,
+    zone: &'a Zone,
+    qname: NameRef<'a>,
+    mut target: NameRef<'a>,
+    qtype: RrType,
+) -> Answer<'a> {
+    let asked = Some(zone);
     let mut aliases: Vec<NameRef<'a>> = Vec::new();
-    let mut name = qname;
-    let mut asked = None;
     loop {
-        let Some((zone, left)) = zones.longest_match(name) else {
-            let outcome = if aliases.is_empty() { Outcome::NotOurZone } else { Outcome::AliasOnly };
-            return Answer { zone: asked, aliases, outcome };
-        };
-        asked.get_or_insert(zone);
-        let node = match zone.kind {
-            ZoneKind::Forward => forward_node(view, zones, zone, left),
-            ZoneKind::Reverse => reverse_node(view, zones, zone, name, left),
-        };
-        let target = match node {
-            Node::Alias(target) if qtype != RrType::ANY => target,
-            other => {
-                let outcome = ask(view, zones, zone, other, qtype);
-                return Answer { zone: asked, aliases, outcome };
-            }
-        };
         let repeated = target == qname || aliases.contains(&target);
         aliases.push(target);
         if repeated || qtype == RrType::CNAME || aliases.len() == MAX_CHAIN {
             return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
         }
-        name = target;
+        let Some((zone, left)) = zones.longest_match(target) else {
+            return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
+        };
+        let node = match zone.kind {
+            ZoneKind::Forward => forward_node(view, zones, left),
+            ZoneKind::Reverse => reverse_node(view, zones, zone, target, left),
+        };
+        match node {
+            Node::Alias(next) => target = next,
+            node => {
+                let outcome = ask(view, zones, zone, node, qtype);
+                return Answer { zone: asked, aliases, outcome };
+            }
+        }
     }
 }
 
@@ -365,95 +386,149 @@ enum Node<'a> {
     Pointer(Vec<Target<'a>>),
 }
 
-/// `left`: the labels left of the zone's apex.
-fn forward_node<'a>(view: &'a View, zones: &Zones, zone: &Zone, left: &'a [u8]) -> Node<'a> {
-    debug_assert_eq!(zone.kind, ZoneKind::Forward);
-    // The longest names have five labels: _port._proto.service.namespace.svc.
-    let mut parts: [&[u8]; 6] = [&[]; 6];
-    let mut count = 0;
-    for (part, label) in parts.iter_mut().zip(labels(left)) {
-        *part = label;
-        count += 1;
+/// The longest names have five labels: _port._proto.service.namespace.svc.
+const MAX_LABELS: usize = 5;
+
+/// The labels left of a zone's apex.
+struct Left<'a> {
+    wire: &'a [u8],
+    /// Where each label starts, and where the last one ends.
+    starts: [u8; MAX_LABELS + 1],
+    /// One more than [`MAX_LABELS`] when there are too many.
+    count: usize,
+}
+
+impl<'a> Left<'a> {
+    #[inline]
+    fn new(wire: &'a [u8]) -> Self {
+        let mut starts = [0; MAX_LABELS + 1];
+        let (mut count, mut end) = (0, 0);
+        while let Some(len) = wire.get(end) {
+            count += 1;
+            if count > MAX_LABELS {
+                break;
+            }
+            end += 1 + usize::from(*len);
+            starts[count] = end as u8;
+        }
+        Self { wire, starts, count }
     }
-    let parts = &parts[..count];
-    match parts {
-        [] => return Node::Apex,
-        [b"dns-version"] => return Node::SchemaVersion,
-        [b"ns", b"dns"] => return Node::NameServer,
-        [b"dns" | b"svc" | b"pod"] => return Node::EmptyNonTerminal,
+
+    /// A label, without its length octet.
+    #[inline]
+    fn label(&self, at: usize) -> &'a [u8] {
+        &self.wire[usize::from(self.starts[at]) + 1..usize::from(self.starts[at + 1])]
+    }
+}
+
+/// `left`: the labels left of the zone's apex.
+#[inline]
+fn forward_node<'a>(view: &'a View, zones: &Zones, left: &'a [u8]) -> Node<'a> {
+    let left = Left::new(left);
+    let count = left.count;
+    // Most questions are about services and their endpoints: they come first and cost the least.
+    if !(3..=MAX_LABELS).contains(&count) || left.label(count - 1) != b"svc" {
+        return rare_node(view, zones, &left);
+    }
+    if view.sync() == SyncState::Waiting {
+        return Node::NotSynced;
+    }
+    let key = &left.wire[usize::from(left.starts[count - 3])..usize::from(left.starts[count - 1])];
+    let entry = view.service(key);
+    let node = match (entry, count) {
+        (Some(entry), 4) => endpoint_node(entry, left.label(0)),
+        (Some(entry), 3) => service_node(entry),
+        (Some(entry), _) => port_node(entry, left.label(0), left.label(1)),
+        (None, _) => Node::Missing(Absence::Unknown),
+    };
+    match node {
+        Node::Missing(_)
+            if count == 4
+                && zones.pending_from_statefulsets
+                && will_come(view, entry, left.label(2), key, left.label(0)) =>
+        {
+            Node::Missing(Absence::Pending)
+        }
+        node => node,
+    }
+}
+
+/// A name that is neither a service nor below one.
+#[cold]
+fn rare_node<'a>(view: &'a View, zones: &Zones, left: &Left<'a>) -> Node<'a> {
+    let missing = Node::Missing(Absence::Unknown);
+    let label = |at| left.label(at);
+    match left.count {
+        0 => return Node::Apex,
+        1 => return top_node(view, label(0)),
+        2 if label(0) == b"ns" && label(1) == b"dns" => return Node::NameServer,
         _ if view.sync() == SyncState::Waiting => return Node::NotSynced,
         _ => {}
     }
-    let missing = Node::Missing(Absence::Unknown);
-    match parts {
-        [namespace, b"svc"] if view.has_namespace(namespace) => Node::EmptyNonTerminal,
-        [.., b"pod"] if zones.pods == PodMode::Disabled => missing,
-        [namespace, b"pod"] if view.has_namespace(namespace) => Node::EmptyNonTerminal,
-        [address, namespace, b"pod"] if view.has_namespace(namespace) => {
-            let verified = |it: &IpAddr| zones.pods != PodMode::Verified || view.has_pod(namespace, *it);
-            pod_address(address).filter(verified).map_or(missing, Node::Pod)
-        }
-        [below @ .., service, namespace, b"svc"] if below.len() <= 2 => {
-            let start: usize = below.iter().map(|it| 1 + it.len()).sum();
-            let end = start + service.len() + namespace.len() + 2;
-            let key = &left[start..end];
-            let entry = view.service(key);
-            match entry.map_or(missing, |entry| service_node(entry, below)) {
-                Node::Missing(_)
-                    if zones.pending_from_statefulsets && will_come(view, entry, namespace, key, below) =>
-                {
-                    Node::Missing(Absence::Pending)
-                }
-                node => node,
-            }
+    let exists = |namespace: usize| view.has_namespace(label(namespace));
+    let pods = |at: usize| zones.pods != PodMode::Disabled && label(at) == b"pod";
+    match left.count {
+        2 if exists(0) && (label(1) == b"svc" || pods(1)) => Node::EmptyNonTerminal,
+        3 if pods(2) && exists(1) => {
+            let verified = |it: &IpAddr| zones.pods != PodMode::Verified || view.has_pod(label(1), *it);
+            pod_address(label(0)).filter(verified).map_or(missing, Node::Pod)
         }
         _ => missing,
+    }
+}
+
+/// The name of one label below the apex.
+fn top_node<'a>(view: &View, label: &[u8]) -> Node<'a> {
+    match label {
+        b"dns-version" => Node::SchemaVersion,
+        b"dns" | b"svc" | b"pod" => Node::EmptyNonTerminal,
+        _ if view.sync() == SyncState::Waiting => Node::NotSynced,
+        _ => Node::Missing(Absence::Unknown),
     }
 }
 
 /// Whether a missing name is that of a pod which a StatefulSet will bring, or may bring once its service exists.
-fn will_come(
-    view: &View,
-    entry: Option<&ServiceEntry>,
-    namespace: &[u8],
-    key: &[u8],
-    below: &[&[u8]],
-) -> bool {
+#[cold]
+fn will_come(view: &View, entry: Option<&ServiceEntry>, namespace: &[u8], key: &[u8], label: &[u8]) -> bool {
     let alias = entry.is_some_and(|it| matches!(it.published(), Published::ExternalName(_)));
-    matches!(below, [label] if !alias && view.has_namespace(namespace) && view.expects(key, label))
+    !alias && view.has_namespace(namespace) && view.expects(key, label)
 }
 
-/// `below`: the labels left of the service, at most two.
-fn service_node<'a>(entry: &'a ServiceEntry, below: &[&'a [u8]]) -> Node<'a> {
-    let missing = Node::Missing(Absence::Unknown);
-    if let Published::ExternalName(target) = entry.published() {
-        return if below.is_empty() { Node::Alias(target.as_name()) } else { missing };
-    }
-    // Nothing lies below a headless service without ready endpoints, and so it does not exist itself.
-    let exists = entry.has_endpoints() || !matches!(entry.published(), Published::Headless);
-    match below {
-        [] if exists => Node::Service(entry),
-        [] => Node::Missing(Absence::Pending),
-        [label] => {
-            if let Some(endpoint) = entry.endpoint(label) {
-                return Node::Endpoint(entry, endpoint);
-            }
-            let protocol = Protocol::from_label(label);
-            if protocol.is_some_and(|it| entry.named_ports().any(|port| port.protocol == it)) {
-                return Node::EmptyNonTerminal;
-            }
-            Node::Missing(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
-        }
-        [port, protocol] => match (port.strip_prefix(b"_"), Protocol::from_label(protocol)) {
-            (Some(name), Some(protocol)) if entry.has_port(name, protocol) => {
-                Node::Port(entry, name, protocol)
-            }
-            _ => missing,
-        },
-        _ => missing,
+/// The name of the service itself.
+#[inline]
+fn service_node(entry: &ServiceEntry) -> Node<'_> {
+    match entry.published() {
+        Published::ExternalName(target) => Node::Alias(target.as_name()),
+        // Nothing lies below a headless service without ready endpoints, and so it does not exist itself.
+        Published::Headless if !entry.has_endpoints() => Node::Missing(Absence::Pending),
+        _ => Node::Service(entry),
     }
 }
 
+/// One label below the service.
+#[inline]
+fn endpoint_node<'a>(entry: &'a ServiceEntry, label: &[u8]) -> Node<'a> {
+    // An ExternalName service has neither endpoints nor ports.
+    if let Some(endpoint) = entry.endpoint(label) {
+        return Node::Endpoint(entry, endpoint);
+    }
+    if let Some(protocol) = Protocol::from_label(label)
+        && entry.named_ports().any(|it| it.protocol == protocol)
+    {
+        return Node::EmptyNonTerminal;
+    }
+    Node::Missing(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
+}
+
+/// Two labels below the service.
+fn port_node<'a>(entry: &'a ServiceEntry, port: &'a [u8], protocol: &[u8]) -> Node<'a> {
+    match (port.strip_prefix(b"_"), Protocol::from_label(protocol)) {
+        (Some(name), Some(protocol)) if entry.has_port(name, protocol) => Node::Port(entry, name, protocol),
+        _ => Node::Missing(Absence::Unknown),
+    }
+}
+
+#[cold]
 fn reverse_node<'a>(
     view: &'a View,
     zones: &'a Zones,
@@ -515,7 +590,35 @@ fn pointers<'a>(view: &'a View, zones: &'a Zones, address: IpAddr) -> Vec<Target
     found.into_iter().map(|(_, target)| target).collect()
 }
 
+#[inline]
 fn ask<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone, node: Node<'a>, qtype: RrType) -> Outcome<'a> {
+    // The most common answers, ahead of the table.
+    if qtype == RrType::A {
+        let found = match &node {
+            Node::Endpoint(_, endpoint) => endpoint.v4(),
+            Node::Service(entry) => service_v4(entry),
+            _ => &[],
+        };
+        if !found.is_empty() {
+            return Outcome::Records(Records::A(Addresses::Many(found)));
+        }
+    }
+    ask_table(view, zones, zone, node, qtype)
+}
+
+#[inline]
+fn service_v4(entry: &ServiceEntry) -> &[Ipv4Addr] {
+    if let Published::ClusterIp { v4, .. } = entry.published() { v4 } else { entry.endpoint_v4() }
+}
+
+#[inline(never)]
+fn ask_table<'a>(
+    view: &'a View,
+    zones: &'a Zones,
+    zone: &'a Zone,
+    node: Node<'a>,
+    qtype: RrType,
+) -> Outcome<'a> {
     let node = match node {
         Node::Missing(absence) => return Outcome::NxDomain(zone, absence),
         Node::NotSynced => return Outcome::NotSynced,
@@ -529,10 +632,7 @@ fn ask<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone, node: Node<'a>, qty
         (Node::SchemaVersion, RrType::TXT) => Some(Records::SchemaVersion),
         (Node::NameServer, RrType::A) => a(&zones.own_v4),
         (Node::NameServer, RrType::AAAA) => aaaa(&zones.own_v6),
-        (Node::Service(entry), RrType::A) => match entry.published() {
-            Published::ClusterIp { v4, .. } => a(v4),
-            _ => a(entry.endpoint_v4()),
-        },
+        (Node::Service(entry), RrType::A) => a(service_v4(entry)),
         (Node::Service(entry), RrType::AAAA) => match entry.published() {
             Published::ClusterIp { v6, .. } => aaaa(v6),
             _ => aaaa(entry.endpoint_v6()),

@@ -58,7 +58,9 @@ pub fn service_entry(service: &Service, slices: &[&Slice], rules: RecordRules) -
         },
     };
     let mut builder = Builder::default();
-    builder.rows.reserve(slices.iter().map(|it| it.endpoints.len()).sum());
+    let endpoints = slices.iter().map(|it| it.endpoints.len()).sum();
+    builder.rows.reserve(endpoints);
+    builder.text.reserve(endpoints * USUAL_LABEL);
     for slice in slices {
         let ports = builder.intern(PortList::new(slice.ports.iter()));
         for endpoint in &slice.endpoints {
@@ -81,6 +83,9 @@ fn external_target(text: &str) -> Option<BoxedName> {
     let name: OwnerName = bare.parse().ok()?;
     Some(BoxedName::from(&name))
 }
+
+/// Octets of a label that are enough for most.
+const USUAL_LABEL: usize = 16;
 
 /// Primary names are SRV and PTR targets; extra names only resolve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
