@@ -153,8 +153,7 @@ impl Process {
                     let explainer = Explainer::new(index.clone(), server.zones(), options.clone(), inspect);
                     routes = routes.merge(explainer.router());
                     self.spawn("dns", |ready, stop| {
-                        let synced = move || ready.set();
-                        dns::watch::run(client, index, options, metrics, inspections, synced, stop)
+                        dns::watch::run(client, index, options, metrics, inspections, ready, stop)
                     });
                     let stop = self.stop.clone();
                     self.tasks.spawn(async move {

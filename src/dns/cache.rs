@@ -19,6 +19,7 @@ pub use super::known::Event;
 use super::known::{Changed, Known, Object};
 use super::model::{Pod, SeenAt, Selector, Service, ServiceKind, Set, Slice};
 use super::name::{Label, service_key};
+use super::objects::Kind;
 use super::pods::{Change as PodChange, ChangeKind};
 use super::records::{EmptyServices, RecordRules, ServiceEntry, service_entry};
 use crate::model::ObjectKey;
@@ -95,6 +96,8 @@ pub struct Cache {
     sets: Known<Set>,
     slices_of: Grouped<Slice>,
     sets_of: Grouped<Set>,
+    /// Number of slices by the service they name, of services that do not exist.
+    orphans: HashMap<ObjectKey, usize>,
     published_once: bool,
     pending: Pending,
     /// Unix time of the events that are being applied.
@@ -203,6 +206,7 @@ impl Cache {
             sets: Known::default(),
             slices_of: Grouped::default(),
             sets_of: Grouped::default(),
+            orphans: HashMap::new(),
             published_once: false,
             pending: Pending::default(),
             now: 0,
@@ -316,7 +320,14 @@ impl Cache {
 
     fn services_changed(&mut self, changes: Vec<Changed<Service>>) {
         for it in changes.into_iter().filter_map(|it| it.new.or(it.old)) {
-            self.pending.services.insert(it.key.clone());
+            self.touch(it.key.clone());
+        }
+    }
+
+    fn touch(&mut self, service: ObjectKey) {
+        // The first publication takes everything.
+        if self.published_once {
+            self.pending.services.insert(service);
         }
     }
 
@@ -325,12 +336,12 @@ impl Cache {
             if let Some(old) = old {
                 let service = old.service_key();
                 self.slices_of.remove(&service, &old);
-                self.pending.services.insert(service);
+                self.touch(service);
             }
             if let Some(new) = new {
                 let service = new.service_key();
                 self.slices_of.insert(service.clone(), new);
-                self.pending.services.insert(service);
+                self.touch(service);
             }
         }
     }
@@ -391,6 +402,8 @@ impl Cache {
             self.published_once = true;
             let entries = self.services.values().filter_map(|it| self.entry(it));
             index.reset(namespaces(), entries, now);
+            let named: Vec<ObjectKey> = self.slices_of.0.keys().cloned().collect();
+            self.count_orphans(named);
             return Published { services: self.services.count(), whole: true, triggers: Vec::new() };
         }
         if pending.namespaces {
@@ -401,9 +414,74 @@ impl Cache {
             Some(Change { key, entry: self.services.get(it).and_then(|it| self.entry(it)) })
         });
         let services = index.update(changes.collect(), now);
+        self.count_orphans(pending.services);
         let triggers = pending.triggers.into_iter();
         let triggers = triggers.filter_map(|(key, at)| Some((class(self.services.get(&key)?)?, at)));
         Published { services, whole: pending.list_ended, triggers: triggers.collect() }
+    }
+
+    /// Number of slices whose Service does not exist.
+    pub fn orphans(&self) -> usize {
+        self.orphans.values().sum()
+    }
+
+    fn count_orphans(&mut self, services: impl IntoIterator<Item = ObjectKey>) {
+        for service in services {
+            let slices = self.slices_of.get(&service).len();
+            if slices == 0 || self.services.get(&service).is_some() {
+                self.orphans.remove(&service);
+            } else {
+                self.orphans.insert(service, slices);
+            }
+        }
+    }
+
+    /// A second list of every kind begins, besides the watches: its objects come as [`Event::Compared`].
+    pub fn compare_start(&mut self) {
+        self.namespaces.compare_start();
+        self.services.compare_start();
+        self.slices.compare_start();
+        self.pods.compare_start();
+        self.sets.compare_start();
+    }
+
+    /// How many objects differ from the second list although the watches have told nothing of them since it began.
+    pub fn unexplained(&self) -> usize {
+        self.namespaces.unexplained()
+            + self.services.unexplained()
+            + self.slices.unexplained()
+            + self.pods.unexplained()
+            + self.sets.unexplained()
+    }
+
+    /// Takes those over from the second list. Returns kind and key of each; [`Cache::publish`] makes them visible.
+    pub fn compare_end(&mut self) -> Vec<(&'static str, ObjectKey)> {
+        let mut repaired = Vec::new();
+        let changes = self.namespaces.compare_end();
+        note(&mut repaired, &changes);
+        self.namespaces_changed(&changes);
+        let changes = self.services.compare_end();
+        note(&mut repaired, &changes);
+        self.services_changed(changes);
+        let changes = self.slices.compare_end();
+        note(&mut repaired, &changes);
+        self.slices_changed(changes);
+        let changes = self.pods.compare_end();
+        note(&mut repaired, &changes);
+        self.pods_changed(&changes);
+        let changes = self.sets.compare_end();
+        note(&mut repaired, &changes);
+        self.sets_changed(changes);
+        repaired
+    }
+
+    /// Forgets the second list: it did not come to an end.
+    pub fn compare_cancel(&mut self) {
+        self.namespaces.compare_cancel();
+        self.services.compare_cancel();
+        self.slices.compare_cancel();
+        self.pods.compare_cancel();
+        self.sets.compare_cancel();
     }
 
     fn entry(&self, service: &Service) -> Option<ServiceEntry> {
@@ -418,6 +496,11 @@ fn object<T>(event: &mut Event<T>) -> Option<&mut T> {
         Event::Listed(it) | Event::Applied(it) | Event::Compared(it) => Some(it),
         Event::ListStart | Event::ListEnd | Event::Removed(_) => None,
     }
+}
+
+fn note<T: Object + Kind>(repaired: &mut Vec<(&'static str, ObjectKey)>, changes: &[Changed<T>]) {
+    let changed = changes.iter().filter_map(|it| it.new.as_ref().or(it.old.as_ref()));
+    repaired.extend(changed.map(|it| (T::KIND, it.key())));
 }
 
 fn class(service: &Service) -> Option<ServiceClass> {

@@ -23,6 +23,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
 use super::expected::{Expected, Governed};
+use super::freshness::Freshness;
 use super::name::{Label, key_namespace};
 use super::pods::{Change as PodChange, PodAddresses};
 use super::records::ServiceEntry;
@@ -42,6 +43,7 @@ type Hidden = HashMap<Box<[u8]>, Arc<ServiceEntry>>;
 #[derive(Clone)]
 struct State {
     sync: SyncState,
+    freshness: Freshness,
     serial: u32,
     /// Randomly seeded: names in queries are chosen by strangers.
     hasher: RandomState,
@@ -132,6 +134,7 @@ impl Index {
     pub fn new(now: u32) -> Self {
         let state = State {
             sync: SyncState::Waiting,
+            freshness: Freshness::Fresh,
             serial: now,
             hasher: RandomState::default(),
             namespaces: Arc::default(),
@@ -187,6 +190,17 @@ impl Index {
             self.publish(state, now);
         }
         count
+    }
+
+    /// Says how far answers can be trusted from now on. Returns what was said before.
+    pub fn set_freshness(&self, freshness: Freshness) -> Freshness {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.load();
+        let before = state.freshness;
+        if before != freshness {
+            self.state.store(Arc::new(State { freshness, ..State::clone(&state) }));
+        }
+        before
     }
 
     /// Publishes the set of namespaces that exist and are exposed, with their services.
@@ -324,10 +338,17 @@ pub struct View {
 }
 
 impl View {
-    /// Whether names that depend on objects can be answered.
+    /// Whether names that depend on objects can be answered: not before the first full list, and not from data that are
+    /// too old.
     #[inline]
     pub fn sync(&self) -> SyncState {
-        self.state.sync
+        if self.state.freshness == Freshness::TooStale { SyncState::Waiting } else { self.state.sync }
+    }
+
+    /// Whether the data may be out of date.
+    #[inline]
+    pub fn freshness(&self) -> Freshness {
+        self.state.freshness
     }
 
     /// SOA serial: Unix time of the last change that altered an answer.

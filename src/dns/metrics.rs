@@ -19,6 +19,7 @@ use super::forward::ForwardMetrics;
 use super::rate_limit::RateLimitMetrics;
 use super::respond::Transport;
 use super::scrape::Answering;
+use super::sync_metrics::SyncMetrics;
 use super::tally::Tally;
 use super::tcp::TcpMetrics;
 
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub(super) rate_limit: RateLimitMetrics,
     /// Forwarded queries.
     pub(super) forward: ForwardMetrics,
+    /// Keeping in step with the API server.
+    pub(super) sync: SyncMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +61,7 @@ impl Default for Metrics {
             tcp: TcpMetrics::default(),
             rate_limit: RateLimitMetrics::default(),
             forward: ForwardMetrics::default(),
+            sync: SyncMetrics::default(),
         }
     }
 }
@@ -85,6 +89,7 @@ impl Metrics {
         );
         self.tcp.register(dns);
         self.rate_limit.register(dns);
+        self.sync.register(dns);
     }
 
     /// The counts of one more thread that answers, and the labels of the zones it answers for.

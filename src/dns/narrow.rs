@@ -1,130 +1,215 @@
-//! API objects into the inputs of DNS: drops every field no answer depends on.
+//! API objects into the inputs of DNS: drops every field no answer depends on, and says what it cannot use.
 //!
-//! k8s-openapi object ──▶ [`service()`], [`slice()`], [`namespace()`], [`pod()`], [`set()`] ──▶ `dns::model`
+//! `dns::objects` (raw fields) ──▶ [`service()`], [`slice()`], [`namespace()`], [`pod()`], [`set()`] ──▶ [`Narrowed`]
 //!
-//! Pure. `None` means that the object has no meaning for DNS: the caller treats it as deleted.
+//! Pure. Without a value the object has no meaning for DNS: the caller treats it as deleted.
 
 use std::net::IpAddr;
-
-use k8s_openapi::api::apps::v1 as apps;
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1 as discovery;
 
 use super::model::{
     Endpoint, Pod, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Set, Slice,
 };
-use crate::model::ObjectKey;
+use super::name::{Label, OwnerName};
+use super::objects::{Meta, RawEndpoint, RawNamespace, RawPod, RawPort, RawService, RawSet, RawSlice};
+use super::skipped::{Problem, Reason};
 
 /// Label that ties a slice to its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-/// Annotation with the time of the pod or service change that a slice reflects.
-pub const TRIGGER_TIME_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// What an object means to DNS.
+#[derive(Debug, Clone)]
+pub struct Narrowed<T> {
+    /// `None`: nothing.
+    pub value: Option<T>,
+    /// The parts that were left out although somebody may count on them.
+    pub problems: Vec<Problem>,
+}
+
+impl<T> Narrowed<T> {
+    fn nothing() -> Self {
+        Self { value: None, problems: Vec::new() }
+    }
+}
+
+impl<T> From<Option<T>> for Narrowed<T> {
+    fn from(value: Option<T>) -> Self {
+        Self { value, problems: Vec::new() }
+    }
+}
 
 /// The name of a Namespace.
-pub fn namespace(object: &core::Namespace) -> Option<String> {
-    object.metadata.name.clone()
+pub fn namespace(meta: &Meta<'_>, _: &RawNamespace<'_>) -> Narrowed<String> {
+    meta.name.as_deref().map(str::to_owned).into()
 }
 
 /// A Service with a name and a spec.
-pub fn service(object: &core::Service) -> Option<Service> {
-    let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
-    let spec = object.spec.as_ref()?;
-    let kind = if spec.type_.as_deref() == Some("ExternalName") {
-        ServiceKind::ExternalName(spec.external_name.clone().unwrap_or_default())
+pub fn service(meta: &Meta<'_>, object: &RawService<'_>) -> Narrowed<Service> {
+    let (Some(key), Some(spec)) = (meta.key(), &object.spec) else { return Narrowed::nothing() };
+    let mut problems = Vec::new();
+    check_label(&key.name, "name", &mut problems);
+    let kind = if spec.kind.as_deref() == Some("ExternalName") {
+        let target = spec.external_name.as_deref().unwrap_or_default();
+        check_target(target, &mut problems);
+        ServiceKind::ExternalName(target.to_owned())
     } else if spec.cluster_ip.as_deref() == Some("None") {
         ServiceKind::Headless
     } else {
         let all = spec.cluster_ips.as_deref().unwrap_or_default();
         // Servers before 1.20 and hand-written test objects know the single field only.
         let listed = if all.is_empty() { spec.cluster_ip.as_slice() } else { all };
-        ServiceKind::ClusterIp(listed.iter().filter_map(|it| it.parse().ok()).collect())
+        let listed = listed.iter().filter(|it| !it.is_empty());
+        ServiceKind::ClusterIp(listed.filter_map(|it| address(it, None, &mut problems)).collect())
     };
-    let ports = spec.ports.iter().flatten();
-    let ports =
-        ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), Some(it.port))).collect();
-    let selected = spec.selector.as_ref().is_some_and(|it| !it.is_empty());
-    let selector = if selected { Selector::Present } else { Selector::Absent };
-    Some(Service { key, kind, ports, selector, seen: SeenAt::default() })
+    let ports = spec.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
+    let selector = if spec.selector.is_some_and(|it| it.0) { Selector::Present } else { Selector::Absent };
+    let service = Service { key, kind, ports, selector, seen: SeenAt::default() };
+    Narrowed { value: Some(service), problems }
 }
 
 /// A slice of addresses that names its Service. FQDN slices have no defined meaning (kubernetes/kubernetes#114210).
-pub fn slice(object: &discovery::EndpointSlice) -> Option<Slice> {
-    let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
-    let service =
-        object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL).filter(|it| !it.is_empty())?.clone();
-    let wants_ipv4 = match object.address_type.as_str() {
-        "IPv4" => true,
-        "IPv6" => false,
-        _ => return None,
+pub fn slice(meta: &Meta<'_>, object: &RawSlice<'_>) -> Narrowed<Slice> {
+    let Some(key) = meta.key() else { return Narrowed::nothing() };
+    let mut problems = Vec::new();
+    let service = meta.labels.as_ref().and_then(|it| it.service_name.as_deref()).filter(|it| !it.is_empty());
+    let family = match object.address_type.as_deref() {
+        Some("IPv4") => Some(Family::V4),
+        Some("IPv6") => Some(Family::V6),
+        other => {
+            problems.push(Problem::new(Reason::FqdnSlice, other.unwrap_or("no addressType")));
+            None
+        }
     };
-    let annotations = object.metadata.annotations.as_ref();
-    let trigger_time =
-        annotations.and_then(|it| it.get(TRIGGER_TIME_ANNOTATION)).and_then(|it| it.parse().ok());
-    let ports = object.ports.iter().flatten();
-    let ports = ports.filter_map(|it| port(it.name.as_deref(), it.protocol.as_deref(), it.port)).collect();
-    let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, wants_ipv4)).collect();
-    Some(Slice { key, service, endpoints, ports, trigger_time, seen: SeenAt::default() })
+    if service.is_none() {
+        problems.push(Problem::new(Reason::NoServiceLabel, SERVICE_NAME_LABEL));
+    }
+    let (Some(service), Some(family)) = (service, family) else { return Narrowed { value: None, problems } };
+    let annotations = meta.annotations.as_ref();
+    let trigger_time = annotations.and_then(|it| it.trigger_time.as_deref()).and_then(|it| it.parse().ok());
+    let ports = object.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
+    let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, family, &mut problems)).collect();
+    let service = service.to_owned();
+    let slice = Slice { key, service, endpoints, ports, trigger_time, seen: SeenAt::default() };
+    Narrowed { value: Some(slice), problems }
 }
 
 /// A Pod with addresses that is not over: its phase is none of Succeeded, Failed and Unknown. A terminating pod has its
 /// addresses until it is deleted.
-pub fn pod(object: &core::Pod) -> Option<Pod> {
-    let key = ObjectKey::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?);
-    let status = object.status.as_ref()?;
+pub fn pod(meta: &Meta<'_>, object: &RawPod<'_>) -> Narrowed<Pod> {
+    let (Some(key), Some(status)) = (meta.key(), &object.status) else { return Narrowed::nothing() };
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed" | "Unknown")) {
-        return None;
+        return Narrowed::nothing();
     }
-    let all = status.pod_ips.iter().flatten().map(|it| it.ip.as_str());
-    let mut addresses: Vec<IpAddr> =
-        all.chain(status.pod_ip.as_deref()).filter_map(|it| it.parse().ok()).collect();
+    let mut problems = Vec::new();
+    let all = status.pod_ips.iter().flatten().filter_map(|it| it.ip.as_deref());
+    let all = all.chain(status.pod_ip.as_deref()).filter(|it| !it.is_empty());
+    let mut addresses: Vec<IpAddr> = all.filter_map(|it| address(it, None, &mut problems)).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    (!addresses.is_empty()).then(|| Pod { key, addresses: addresses.into() })
+    let value = (!addresses.is_empty()).then(|| Pod { key, addresses: addresses.into() });
+    Narrowed { value, problems }
 }
 
 /// A StatefulSet with a governing service that is not being deleted.
-pub fn set(object: &apps::StatefulSet) -> Option<Set> {
-    let meta = &object.metadata;
-    let key = ObjectKey::new(meta.namespace.clone()?, meta.name.clone()?);
-    let spec = Some(&object.spec).filter(|_| meta.deletion_timestamp.is_none())?;
-    let service = spec.service_name.clone().filter(|it| !it.is_empty())?;
-    let start = spec.ordinals.as_ref().and_then(|it| it.start).unwrap_or(0);
-    let start = u32::try_from(start).ok()?;
-    let replicas = u32::try_from(spec.replicas.unwrap_or(1)).ok()?;
-    Some(Set { key, service, start, replicas })
+pub fn set(meta: &Meta<'_>, object: &RawSet<'_>) -> Narrowed<Set> {
+    let read = || {
+        let spec = object.spec.as_ref().filter(|_| meta.deletion_timestamp.is_none())?;
+        let service = spec.service_name.as_deref().filter(|it| !it.is_empty())?.to_owned();
+        let start = u32::try_from(spec.ordinals.as_ref().and_then(|it| it.start).unwrap_or(0)).ok()?;
+        let replicas = u32::try_from(spec.replicas.unwrap_or(1)).ok()?;
+        Some(Set { key: meta.key()?, service, start, replicas })
+    };
+    read().into()
 }
 
-fn endpoint(object: &discovery::Endpoint, wants_ipv4: bool) -> Endpoint {
-    let addresses = object.addresses.iter().filter_map(|it| it.parse::<IpAddr>().ok());
-    let conditions = object.conditions.as_ref();
-    let ready = conditions.and_then(|it| it.ready).unwrap_or(true);
+/// The addresses a slice may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+fn endpoint(object: &RawEndpoint<'_>, family: Family, problems: &mut Vec<Problem>) -> Endpoint {
+    let addresses = object.addresses.iter().flatten();
+    let conditions = object.conditions.unwrap_or_default();
     let target = object.target_ref.as_ref().filter(|it| it.kind.as_deref() == Some("Pod"));
+    let hostname = object.hostname.as_deref().filter(|it| !it.is_empty());
+    if let Some(hostname) = hostname {
+        check_label(hostname, "hostname", problems);
+    }
     Endpoint {
-        addresses: addresses.filter(|it| it.is_ipv4() == wants_ipv4).collect(),
-        readiness: if ready { Readiness::Ready } else { Readiness::NotReady },
-        serving: conditions.and_then(|it| it.serving),
-        terminating: conditions.and_then(|it| it.terminating),
-        hostname: object.hostname.as_deref().filter(|it| !it.is_empty()).map(Box::from),
+        addresses: addresses.filter_map(|it| address(it, Some(family), problems)).collect(),
+        readiness: if conditions.ready.unwrap_or(true) { Readiness::Ready } else { Readiness::NotReady },
+        serving: conditions.serving,
+        terminating: conditions.terminating,
+        hostname: hostname.map(Box::from),
         pod: target.and_then(|it| it.name.as_deref()).map(Box::from),
     }
 }
 
+/// `None` for text that is no address, or none of the family.
+fn address(text: &str, family: Option<Family>, problems: &mut Vec<Problem>) -> Option<IpAddr> {
+    let parsed = text.parse::<IpAddr>().ok();
+    let fits = |it: &IpAddr| family.is_none_or(|family| it.is_ipv4() == (family == Family::V4));
+    let found = parsed.filter(fits);
+    if found.is_none() {
+        problems.push(Problem::new(Reason::BadAddress, text));
+    }
+    found
+}
+
 /// `None` for a port without a usable number or with a protocol that DNS cannot name.
-fn port(name: Option<&str>, protocol: Option<&str>, number: Option<i32>) -> Option<Port> {
-    let number = u16::try_from(number?).ok().filter(|it| *it != 0)?;
-    let protocol = match protocol.unwrap_or("TCP") {
+fn port(object: &RawPort<'_>, problems: &mut Vec<Problem>) -> Option<Port> {
+    let name = object.name.as_deref().unwrap_or_default();
+    let Some(number) = object.port.and_then(|it| u16::try_from(it).ok()).filter(|it| *it != 0) else {
+        problems.push(Problem::new(Reason::PortWithoutNumber, name));
+        return None;
+    };
+    let protocol = match object.protocol.as_deref().unwrap_or("TCP") {
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
         "SCTP" => Protocol::Sctp,
-        _ => return None,
+        other => {
+            problems.push(Problem::new(Reason::UnknownProtocol, other));
+            return None;
+        }
     };
-    Some(Port { number, protocol, name: name.unwrap_or_default().to_ascii_lowercase().into() })
+    Some(Port { number, protocol, name: name.to_ascii_lowercase().into() })
+}
+
+fn check_label(text: &str, what: &str, problems: &mut Vec<Problem>) {
+    // Nearly every name is plain, and then nothing is allocated.
+    let plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-';
+    let fine = matches!(text.len(), 1..=63) && text.bytes().all(plain);
+    if !fine && let Err(error) = text.parse::<Label>() {
+        problems.push(Problem::new(Reason::NotALabel, &format!("{what} {text:?}: {error}")));
+    }
+}
+
+fn check_target(text: &str, problems: &mut Vec<Problem>) {
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        problems.push(Problem::new(Reason::ExternalAddress, text));
+    } else if bare.is_empty() || bare.parse::<OwnerName>().is_err() {
+        problems.push(Problem::new(Reason::ExternalNoName, text));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::dns::objects::{Kind, Watched};
+    use serde_json::{Value, json};
+
+    fn narrowed<T: Kind>(object: &Value) -> Narrowed<T> {
+        // Through text, as from the network.
+        serde_json::from_str::<Watched<T>>(&object.to_string()).unwrap().narrowed
+    }
+
+    fn value<T: Kind>(object: &Value) -> Option<T> {
+        narrowed(object).value
+    }
+
+    const TRIGGER_TIME_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
     #[test]
     fn slices() {
@@ -139,7 +224,7 @@ mod tests {
             ],
             "ports": [{"name": "HTTP", "port": 80, "protocol": "TCP"}, {"name": "any"}, {"port": 53, "protocol": "UDP"}],
         });
-        let got = slice(&serde_json::from_value(object.clone()).unwrap()).unwrap();
+        let got = value::<Slice>(&object).unwrap();
         assert_eq!(got.service, "web");
         assert_eq!(got.trigger_time, Some("2026-11-21T10:00:00Z".parse().unwrap()));
         assert_eq!(got.endpoints[0].readiness, Readiness::Ready, "an absent condition means ready");
@@ -156,13 +241,13 @@ mod tests {
         ] {
             let mut object = object.clone();
             object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            assert_eq!(slice(&serde_json::from_value(object).unwrap()), None, "{why}");
+            assert_eq!(value::<Slice>(&object), None, "{why}");
         }
     }
 
     #[test]
     fn pods() {
-        let object = |status: serde_json::Value| {
+        let object = |status: Value| {
             json!({"metadata": {"namespace": "prod", "name": "p", "deletionTimestamp": "2026-11-21T10:00:00Z"},
                 "status": status})
         };
@@ -178,7 +263,7 @@ mod tests {
             (json!({}), None, "no address yet"),
         ];
         for (status, want, why) in cases {
-            let got = pod(&serde_json::from_value(object(status)).unwrap());
+            let got = value::<Pod>(&object(status));
             let got =
                 got.map(|it| it.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
             assert_eq!(got.as_deref(), want, "{why}");
@@ -187,9 +272,9 @@ mod tests {
 
     #[test]
     fn sets() {
-        let range = |spec: serde_json::Value| {
+        let range = |spec: Value| {
             let object = json!({"metadata": {"namespace": "prod", "name": "db"}, "spec": spec});
-            set(&serde_json::from_value(object).unwrap()).map(|it| (it.service, it.start, it.replicas))
+            value::<Set>(&object).map(|it| (it.service, it.start, it.replicas))
         };
         #[rustfmt::skip]
         let cases = [
@@ -198,9 +283,7 @@ mod tests {
             (json!({"serviceName": "", "replicas": 3}), None),
             (json!({"replicas": 3}), None),
         ];
-        for (mut spec, want) in cases {
-            spec["selector"] = json!({});
-            spec["template"] = json!({});
+        for (spec, want) in cases {
             assert_eq!(range(spec), want);
         }
     }
@@ -219,7 +302,45 @@ mod tests {
         ];
         for (spec, want) in cases {
             let object = json!({"metadata": {"namespace": "prod", "name": "web"}, "spec": spec});
-            assert_eq!(service(&serde_json::from_value(object).unwrap()).unwrap().kind, want);
+            assert_eq!(value::<Service>(&object).unwrap().kind, want);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_reason() {
+        let slice = |fields: Value| {
+            let mut object = json!({"metadata": {"namespace": "prod", "name": "s", "labels": {SERVICE_NAME_LABEL: "web"}},
+                "addressType": "IPv4"});
+            object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            narrowed::<Slice>(&object).problems
+        };
+        let service = |spec: Value| {
+            let object = json!({"metadata": {"namespace": "prod", "name": "web"}, "spec": spec});
+            narrowed::<Service>(&object).problems
+        };
+        let external = |name: &str| service(json!({"type": "ExternalName", "externalName": name}));
+        let endpoint = |it: Value| slice(json!({"endpoints": [it]}));
+        #[rustfmt::skip]
+        let cases = [
+            (endpoint(json!({"addresses": ["10.0.0.1"], "hostname": "a"})), ""),
+            (slice(json!({"addressType": "FQDN"})), "fqdn_slice: FQDN"),
+            (slice(json!({"metadata": {"namespace": "prod", "name": "s"}})), "no_service_label: kubernetes.io/service-name"),
+            (endpoint(json!({"addresses": ["x", "fd00::1", "10.0.0.1"]})), "bad_address: x; bad_address: fd00::1"),
+            (endpoint(json!({"addresses": ["10.0.0.1"], "hostname": "a.b"})),
+                "not_a_label: hostname \"a.b\": name has a character other than letters, digits, '-' and '_'"),
+            (slice(json!({"ports": [{"name": "any"}, {"port": 80}]})), "port_without_number: any"),
+            (slice(json!({"ports": [{"port": 70000}, {"port": 1, "protocol": "DCCP"}]})),
+                "port_without_number: ; unknown_protocol: DCCP"),
+            (external("www.example.com."), ""),
+            (external("10.0.0.1"), "external_address: 10.0.0.1"),
+            (external("a..b"), "external_no_name: a..b"),
+            (service(json!({"clusterIP": ""})), ""),
+            (service(json!({"clusterIP": "10.0.0.x"})), "bad_address: 10.0.0.x"),
+        ];
+        for (problems, want) in cases {
+            let got: Vec<String> =
+                problems.iter().map(|it| format!("{}: {}", it.reason.label(), it.detail)).collect();
+            assert_eq!(got.join("; "), want);
         }
     }
 }

@@ -1,44 +1,43 @@
 //! Keeps the index in step with an API server.
 //!
-//! API server ──list + watch──▶ `dns::narrow` ──▶ `dns::cache` ──▶ `dns::index`
+//! API server ──list + watch──▶ `dns::objects` ──▶ `dns::cache` ──▶ `dns::index`
+//!          └──another list, now and then──▶ `dns::resync` ──┘
 //!
 //! Three watches: Namespaces, Services, and EndpointSlices that carry a service name; with `pods: verified` one of Pods and
-//! with `pendingFromStatefulsets` one of StatefulSets. Objects are narrowed as they arrive, so no full object outlives its
-//! event. All events that are waiting form one batch and become visible together.
+//! with `pendingFromStatefulsets` one of StatefulSets. Objects are narrowed while they are read. All events that are
+//! waiting form one batch and become visible together.
 //! The strategy is list then watch, in pages: `sendInitialEvents` is off by default on some of the API servers supported
 //! (1.33), and kube falls back only for servers that reject it, not for those that ignore it.
-//! Lost watches are resumed with backoff; the last state keeps being served.
+//! Lost watches are resumed with backoff and so is one that brings nothing for two minutes, not even a bookmark; the last
+//! state keeps being served, and says so after a while.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt, select_all};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::cache::{Cache, Event, Input, Kinds};
+use super::cache::{Cache, Event, Input, Kinds, Published};
 use super::config::DnsConfig;
+use super::freshness::{Freshness, WatchHealth};
 use super::index::Index;
 use super::metrics::Metrics;
-use super::narrow;
+use super::objects::{Kind, Watched};
+use super::resync::{Resync, Step};
 use super::selection::Selection;
-use crate::model::ObjectKey;
+use super::skipped::Skipped;
+use crate::runtime::ReadyHandle;
 
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
 /// already arrived are taken.
 const MAX_BATCH: usize = 1024;
-
-/// Pods that are over have no name: the server leaves them out, and tells of their end as a deletion.
-const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
 
 /// Most questions about the cache that wait for their turn; the next asker is turned away.
 pub const MAX_INSPECTIONS: usize = 8;
@@ -46,17 +45,54 @@ pub const MAX_INSPECTIONS: usize = 8;
 /// A look at the cache between two batches, by which everything it holds is published. Must be quick: events wait.
 pub type Inspection = Box<dyn FnOnce(&Cache) + Send>;
 
-type Inputs = BoxStream<'static, Result<Input, watcher::Error>>;
+/// Pods that are over have no name: the server leaves them out, and tells of their end as a deletion.
+const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
 
-/// Feeds `index` until `shutdown`. Calls `synced` once, after the first full lists are published. `inspections` have their
-/// turn when no event is waiting.
+/// After so many seconds the server ends a watch, and it is resumed where it was. The client library gives up on one that
+/// has brought nothing, not even a bookmark, five seconds later: together the two minutes after which a silent connection
+/// counts as dead.
+const WATCH_SECONDS: u32 = 115;
+
+/// Longest wait for the head of a response; lists of any size begin sooner.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often the age of the data is looked at.
+const FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One kind to watch: how to list it, and how the cache takes its events.
+pub(super) struct Source<T> {
+    pub(super) api: Api<Watched<T>>,
+    pub(super) config: watcher::Config,
+    pub(super) wrap: fn(Event<T>) -> Input,
+    health: Arc<WatchHealth>,
+}
+
+/// The sources of every kind that is watched.
+pub(super) struct Sources {
+    pub(super) namespaces: Source<String>,
+    pub(super) services: Source<super::model::Service>,
+    pub(super) slices: Option<Source<super::model::Slice>>,
+    pub(super) pods: Option<Source<super::model::Pod>>,
+    pub(super) sets: Option<Source<super::model::Set>>,
+}
+
+/// What one watch says.
+enum Told {
+    Input(Input),
+    Failed { kind: &'static str, error: watcher::Error },
+}
+
+type Streams = BoxStream<'static, Told>;
+
+/// Feeds `index` until `shutdown`. Sets `ready` after the first full lists are published. `inspections` have their turn
+/// when no event is waiting.
 pub async fn run(
     client: Client,
     index: Arc<Index>,
     config: DnsConfig,
     metrics: Metrics,
     mut inspections: mpsc::Receiver<Inspection>,
-    synced: impl FnOnce() + Send,
+    ready: ReadyHandle,
     shutdown: CancellationToken,
 ) {
     let selection = match Selection::of(&config) {
@@ -67,107 +103,266 @@ pub async fn run(
             return;
         }
     };
-    let labels = |selector: &Option<String>| match selector {
-        Some(selector) => watcher::Config::default().labels(selector),
-        None => watcher::Config::default(),
-    };
-    let (namespaces, services) = (labels(&selection.namespaces), labels(&selection.services));
-    let mut streams = vec![
-        inputs(Api::<core::Namespace>::all(client.clone()), namespaces, Input::Namespace, narrow::namespace),
-        inputs(Api::<core::Service>::all(client.clone()), services, Input::Service, narrow::service),
-    ];
-    let kinds = Kinds::of(&config);
-    if kinds.slices {
-        let slices = watcher::Config::default().labels(&selection.slices);
-        streams.push(inputs(Api::<EndpointSlice>::all(client.clone()), slices, Input::Slice, narrow::slice));
-    }
-    if kinds.pods {
-        let pods = watcher::Config::default().fields(POD_FIELDS);
-        streams.push(inputs(Api::<core::Pod>::all(client.clone()), pods, Input::Pod, narrow::pod));
-    }
-    if kinds.sets {
-        let all = watcher::Config::default();
-        streams.push(inputs(Api::<StatefulSet>::all(client), all, Input::Set, narrow::set));
-    }
-    let mut batches = select_all(streams).ready_chunks(MAX_BATCH);
-    let mut cache = Cache::new(&config);
-    let mut synced = Some(synced);
+    let began = Instant::now();
+    let (sources, health) = sources(&client, &config, &selection, began);
+    let mut batches = streams(&sources, &metrics).ready_chunks(MAX_BATCH);
+    let mut resync = Resync::new(config.sync.resync);
+    let mut ticks = tokio::time::interval(FRESHNESS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut follower =
+        Follower { cache: Cache::new(&config), index, config, metrics, ready, synced: false, warned: false };
     loop {
-        let batch = tokio::select! {
+        tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
             batch = batches.next() => match batch {
-                Some(batch) => batch,
+                Some(batch) => follower.take(batch),
                 None => return,
             },
-            Some(inspect) = inspections.recv() => {
-                inspect(&cache);
-                continue;
+            _ = ticks.tick() => {
+                let now = began.elapsed();
+                let stale = health.iter().map(|it| it.stale(now)).max().unwrap_or_default();
+                follower.tick(now, stale);
             }
-        };
-        let now = Timestamp::now();
-        let seconds = u32::try_from(now.as_second()).unwrap_or(0);
-        cache.at(seconds);
-        for input in batch {
-            match input {
-                Ok(input) => cache.apply(input),
-                Err(error) => {
-                    metrics.watch_failed();
-                    warn!(error = &error as &dyn std::error::Error, "watch failed, will be resumed");
-                }
-            }
-        }
-        metrics.event_at(now.as_second());
-        let published = cache.publish(&index, seconds);
-        if published.whole {
-            metrics.relisted();
-            debug!(services = published.services, "published a full list");
-        }
-        if published.whole
-            && let Some(synced) = synced.take()
-        {
-            info!(services = published.services, "synced");
-            synced();
-        }
-        for (class, began) in published.triggers {
-            let took = Timestamp::now().duration_since(began);
-            metrics.programmed(class, Duration::try_from(took).unwrap_or(Duration::ZERO));
+            step = resync.next(&sources), if follower.synced => follower.resync(step, &mut resync),
+            Some(inspect) = inspections.recv() => inspect(&follower.cache),
         }
     }
 }
 
-/// One watch as inputs of the cache. An object that means nothing to DNS counts as removed.
-fn inputs<K, T>(
-    api: Api<K>,
-    config: watcher::Config,
-    wrap: fn(Event<T>) -> Input,
-    narrow: fn(&K) -> Option<T>,
-) -> Inputs
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    T: Send + 'static,
-{
-    let events = watcher(api, config).default_backoff();
-    let events = events.filter_map(move |event| {
-        let event = event.map(|event| {
-            let event = match event {
-                watcher::Event::Init => Event::ListStart,
-                watcher::Event::InitApply(object) => Event::Listed(narrow(&object)?),
-                watcher::Event::InitDone => Event::ListEnd,
-                watcher::Event::Apply(object) => match narrow(&object) {
-                    Some(narrowed) => Event::Applied(narrowed),
-                    None => Event::Removed(key(&object)),
-                },
-                watcher::Event::Delete(object) => Event::Removed(key(&object)),
-            };
-            Some(wrap(event))
-        });
-        std::future::ready(event.transpose())
-    });
-    events.boxed()
+/// What follows the watches.
+struct Follower {
+    cache: Cache,
+    index: Arc<Index>,
+    config: DnsConfig,
+    metrics: Metrics,
+    ready: ReadyHandle,
+    synced: bool,
+    /// Whether the log says already that the first lists take long.
+    warned: bool,
 }
 
-fn key<K: Resource>(object: &K) -> ObjectKey {
-    let meta = object.meta();
-    ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+impl Follower {
+    fn take(&mut self, batch: Vec<Told>) {
+        let now = Timestamp::now();
+        self.cache.at(unix(now));
+        for told in batch {
+            match told {
+                Told::Input(input) => self.cache.apply(input),
+                Told::Failed { kind, error } => {
+                    self.metrics.watch_failed();
+                    let error: &dyn std::error::Error = &error;
+                    warn!(object.kind = kind, error, "watch failed, will be resumed");
+                }
+            }
+        }
+        self.metrics.event_at(now.as_second());
+        let published = self.publish(now);
+        if published.whole {
+            self.metrics.relisted();
+            debug!(services = published.services, "published a full list");
+        }
+        if published.whole && !self.synced {
+            self.synced = true;
+            info!(services = published.services, "synced");
+            self.ready.set();
+        }
+        if !self.synced {
+            self.ready.describe(&self.waiting_for());
+        }
+    }
+
+    fn publish(&mut self, now: Timestamp) -> Published {
+        let published = self.cache.publish(&self.index, unix(now));
+        self.metrics.sync.orphans(self.cache.orphans());
+        for (class, began) in &published.triggers {
+            let took = Timestamp::now().duration_since(*began);
+            self.metrics.programmed(*class, Duration::try_from(took).unwrap_or(Duration::ZERO));
+        }
+        published
+    }
+
+    fn waiting_for(&self) -> String {
+        format!("waiting for the first list of {}", self.cache.waiting_for().collect::<Vec<_>>().join(", "))
+    }
+
+    /// `now`: since the start. `stale`: see [`WatchHealth::stale`], of the worst watch.
+    fn tick(&mut self, now: Duration, stale: Duration) {
+        self.metrics.sync.stale_for(stale);
+        if !self.synced {
+            if now >= self.config.sync.startup_timeout && !self.warned {
+                self.warned = true;
+                warn!(after = ?self.config.sync.startup_timeout, "not ready yet: {}", self.waiting_for());
+                self.ready.describe(&self.waiting_for());
+            }
+            return;
+        }
+        let freshness = Freshness::of(stale, &self.config.sync);
+        let before = self.index.set_freshness(freshness);
+        if freshness == before {
+            return;
+        }
+        let seconds = stale.as_secs();
+        match freshness {
+            Freshness::Fresh => info!("every watch delivers again"),
+            Freshness::Stale => warn!(seconds, "a watch is lost: answers say that they are stale"),
+            Freshness::TooStale => warn!(seconds, "a watch is lost: answers are failures"),
+        }
+    }
+
+    fn resync(&mut self, step: Step, resync: &mut Resync) {
+        match step {
+            Step::Start => self.cache.compare_start(),
+            Step::Page(inputs) => inputs.into_iter().for_each(|it| self.cache.apply(it)),
+            Step::Listed => {
+                let doubtful = self.cache.unexplained();
+                debug!(doubtful, "listed everything again");
+                resync.settle(doubtful > 0);
+            }
+            Step::Settled => {
+                let now = Timestamp::now();
+                self.cache.at(unix(now));
+                let repaired = self.cache.compare_end();
+                self.publish(now);
+                self.metrics.sync.resynced(repaired.len());
+                for (kind, key) in repaired.iter().take(10) {
+                    warn!(object.kind = kind, object.r#ref = %key, "repaired what the watch had lost");
+                }
+                if !repaired.is_empty() {
+                    warn!(objects = repaired.len(), "the watches had lost changes");
+                }
+            }
+            Step::Failed(kind, error) => {
+                self.cache.compare_cancel();
+                self.metrics.watch_failed();
+                let error: &dyn std::error::Error = &error;
+                warn!(object.kind = kind, error, "cannot list everything again, will be tried later");
+            }
+        }
+    }
+}
+
+/// Unix time in seconds.
+fn unix(now: Timestamp) -> u32 {
+    u32::try_from(now.as_second()).unwrap_or(0)
+}
+
+fn sources(
+    client: &Client,
+    config: &DnsConfig,
+    selection: &Selection,
+    began: Instant,
+) -> (Sources, Vec<Arc<WatchHealth>>) {
+    let kinds = Kinds::of(config);
+    let mut all = Vec::new();
+    let mut health = || {
+        let health = Arc::<WatchHealth>::default();
+        all.push(Arc::clone(&health));
+        (observed(client, &health, began), health)
+    };
+    let plain = || watcher::Config::default().timeout(WATCH_SECONDS);
+    let labels = |selector: &Option<String>| match selector {
+        Some(selector) => plain().labels(selector),
+        None => plain(),
+    };
+    let sources = Sources {
+        namespaces: Source::new(health(), labels(&selection.namespaces), Input::Namespace),
+        services: Source::new(health(), labels(&selection.services), Input::Service),
+        slices: kinds.slices.then(|| Source::new(health(), plain().labels(&selection.slices), Input::Slice)),
+        pods: kinds.pods.then(|| Source::new(health(), plain().fields(POD_FIELDS), Input::Pod)),
+        sets: kinds.sets.then(|| Source::new(health(), plain(), Input::Set)),
+    };
+    (sources, all)
+}
+
+impl<T: Kind> Source<T> {
+    fn new(
+        (client, health): (Client, Arc<WatchHealth>),
+        config: watcher::Config,
+        wrap: fn(Event<T>) -> Input,
+    ) -> Self {
+        Self { api: Api::all(client), config, wrap, health }
+    }
+}
+
+/// `client`, with every octet it brings noted in `health`.
+fn observed(client: &Client, health: &Arc<WatchHealth>, began: Instant) -> Client {
+    let (inner, health) = (client.clone(), Arc::clone(health));
+    let service = tower::service_fn(move |request| {
+        let (inner, health) = (inner.clone(), Arc::clone(&health));
+        async move {
+            let response = tokio::time::timeout(RESPONSE_TIMEOUT, inner.send(request)).await;
+            let response = response.map_err(|elapsed| kube::Error::Service(elapsed.into()))??;
+            if response.status().is_success() {
+                health.delivered(began.elapsed());
+            }
+            Ok::<_, kube::Error>(response.map(|body| {
+                body.map_frame(move |frame| {
+                    health.delivered(began.elapsed());
+                    frame
+                })
+            }))
+        }
+    });
+    Client::new(service, client.default_namespace())
+}
+
+fn streams(sources: &Sources, metrics: &Metrics) -> futures::stream::SelectAll<Streams> {
+    let mut all = vec![stream(&sources.namespaces, metrics), stream(&sources.services, metrics)];
+    all.extend(sources.slices.as_ref().map(|it| stream(it, metrics)));
+    all.extend(sources.pods.as_ref().map(|it| stream(it, metrics)));
+    all.extend(sources.sets.as_ref().map(|it| stream(it, metrics)));
+    select_all(all)
+}
+
+/// One watch as inputs of the cache. An object that means nothing to DNS counts as removed.
+fn stream<T: Kind>(source: &Source<T>, metrics: &Metrics) -> Streams {
+    let (health, wrap, metrics) = (Arc::clone(&source.health), source.wrap, metrics.clone());
+    let events = watcher(source.api.clone(), source.config.clone()).default_backoff();
+    let mut skipped = Skipped::default();
+    let told = events.filter_map(move |event| {
+        let told = match event {
+            Ok(event) => {
+                let noted = note(&mut skipped, &event);
+                if noted {
+                    metrics.sync.skipped(T::KIND, skipped.counts());
+                }
+                input(event).map(|it| Told::Input(wrap(it)))
+            }
+            Err(error) => {
+                health.failed();
+                Some(Told::Failed { kind: T::KIND, error })
+            }
+        };
+        std::future::ready(told)
+    });
+    told.boxed()
+}
+
+fn input<T: Kind>(event: watcher::Event<Watched<T>>) -> Option<Event<T>> {
+    Some(match event {
+        watcher::Event::Init => Event::ListStart,
+        watcher::Event::InitApply(object) => Event::Listed(object.narrowed.value?),
+        watcher::Event::InitDone => Event::ListEnd,
+        watcher::Event::Apply(object) => {
+            let key = object.key();
+            object.narrowed.value.map_or(Event::Removed(key), Event::Applied)
+        }
+        watcher::Event::Delete(object) => Event::Removed(object.key()),
+    })
+}
+
+/// Returns whether the counts may have changed.
+fn note<T: Kind>(skipped: &mut Skipped, event: &watcher::Event<Watched<T>>) -> bool {
+    match event {
+        watcher::Event::Init => skipped.list_start(),
+        watcher::Event::InitApply(object) => skipped.listed(|| object.key(), &object.narrowed.problems),
+        watcher::Event::InitDone => {
+            skipped.list_end();
+            return true;
+        }
+        watcher::Event::Apply(object) => return skipped.applied(|| object.key(), &object.narrowed.problems),
+        watcher::Event::Delete(object) => return skipped.applied(|| object.key(), &[]),
+    }
+    false
 }

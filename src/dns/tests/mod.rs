@@ -1,6 +1,7 @@
 //! Tables of (objects, query, reply) in a compact text, answered through the whole path from cache to octets.
 
 mod explain;
+mod faults;
 mod messages;
 mod names;
 mod peer;

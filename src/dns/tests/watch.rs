@@ -10,12 +10,13 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::apiserver::{ApiServer, Options};
 use crate::dns::{Metrics, watch};
+use crate::runtime::Readiness;
 
 struct Cluster {
     client: Client,
@@ -92,7 +93,8 @@ impl Running {
         let cluster = Cluster { client: client.clone(), index: Arc::new(Index::new(0)), zones };
         cluster.create().await;
         assert_eq!(cluster.ask("web-0.web.prod.svc A"), "SERVFAIL");
-        let (synced, wait) = oneshot::channel();
+        let readiness = Readiness::default();
+        let ready = readiness.part("dns");
         let (_, inspections) = mpsc::channel(watch::MAX_INSPECTIONS);
         let shutdown = CancellationToken::new();
         let watching = watch::run(
@@ -101,11 +103,11 @@ impl Running {
             config,
             Metrics::default(),
             inspections,
-            || synced.send(()).unwrap(),
+            ready,
             shutdown.clone(),
         );
         let watching = tokio::spawn(watching);
-        wait.await.unwrap();
+        readiness.wait().await;
         Self { cluster, shutdown, watching }
     }
 
