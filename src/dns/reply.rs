@@ -5,6 +5,7 @@
 //! Sources: RFC 1035 §3.3.13, RFC 6891 §6.1, RFC 7873 §4, RFC 8914.
 
 use super::config::Zones;
+use super::freshness::Freshness;
 use super::lookup::{Answer, Outcome, RrType};
 use super::request::{Header, Request};
 
@@ -149,9 +150,14 @@ pub struct Additions {
 
 impl Additions {
     /// What an answer adds.
-    pub fn of(answer: &Answer<'_>, cookie: Option<Cookie>) -> Self {
-        let not_ready = matches!(answer.outcome, Outcome::NotSynced).then_some(ExtendedError::NotReady);
-        Self { extended_error: not_ready, cookie }
+    #[inline]
+    pub fn of(answer: &Answer<'_>, freshness: Freshness, cookie: Option<Cookie>) -> Self {
+        let extended_error = match (&answer.outcome, freshness) {
+            (Outcome::NotSynced, _) => Some(ExtendedError::NotReady),
+            (Outcome::NotOurZone, _) | (_, Freshness::Fresh) => None,
+            (_, Freshness::Stale | Freshness::TooStale) => Some(ExtendedError::StaleAnswer),
+        };
+        Self { extended_error, cookie }
     }
 
     /// The OPT record: present when and only when the request had one (RFC 6891 §6.1.1). Options of the request that are

@@ -118,7 +118,8 @@ pub fn respond(
         Verdict::Answer(answer) => {
             let render = Render { zones, serial: view.serial(), random: Random::new(seed) };
             let content = render.content(&request, &answer);
-            let reply = compose(&request, zones, limit, &content, &Additions::of(&answer, cookie));
+            let reply =
+                compose(&request, zones, limit, &content, &Additions::of(&answer, view.freshness(), cookie));
             Reply { zone: zones.label_of(answer.zone), ..reply }
         }
     })

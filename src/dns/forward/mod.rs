@@ -139,7 +139,7 @@ impl Forwarder {
         let render = Render { zones: &self.zones, serial: view.serial(), random: self.random() };
         Local {
             content: render.content(request, &answer),
-            additions: Additions::of(&answer, None),
+            additions: Additions::of(&answer, view.freshness(), None),
             asked,
             zone: self.zones.label_of(answer.zone),
         }

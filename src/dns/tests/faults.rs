@@ -145,7 +145,8 @@ impl Running {
 
     fn ask(&self, question: &str) -> String {
         let packet = query(question).to_vec().unwrap();
-        let reply = respond(&packet, Transport::Tcp, &self.index.view(), &self.zones, 0).here().unwrap();
+        let reply =
+            respond(&packet, Transport::Tcp, &self.index.view(), &self.zones, 0, everybody).here().unwrap();
         print(&Message::from_vec(&reply.octets).unwrap())
     }
 

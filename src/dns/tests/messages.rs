@@ -6,6 +6,7 @@ use hickory_proto::op::{Edns, OpCode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dns::freshness::Freshness;
 
 type Edit = fn(&mut Vec<u8>);
 
@@ -200,6 +201,25 @@ fn section_12_extended_error_before_sync() {
     assert_eq!(options.into_iter().map(|it| it.1).collect::<Vec<_>>(), [ede]);
     let got = decode(&udp(&fixture, &query("web.prod.svc A").to_vec().unwrap()).unwrap());
     assert_eq!((got.metadata.response_code, got.edns), (ResponseCode::ServFail, None));
+}
+
+#[test]
+fn section_12_stale_answers_say_so() {
+    let fixture = fixture();
+    fixture.index.set_freshness(Freshness::Stale);
+    let extended = |fixture: &Fixture, name: &str| {
+        let reply = decode(&udp(fixture, &with_edns(name, 1232).to_vec().unwrap()).unwrap());
+        let options = reply.edns.unwrap().options().as_ref().to_vec();
+        (reply.metadata.response_code, options.into_iter().map(|it| it.1).next())
+    };
+    let error = |code| Some(hickory_proto::rr::rdata::opt::EdnsOption::Unknown(15, vec![0, code]));
+    assert_eq!(extended(&fixture, "web.prod.svc A"), (ResponseCode::NoError, error(3)));
+    assert_eq!(extended(&fixture, "missing.prod.svc A"), (ResponseCode::NXDomain, error(3)));
+    assert_eq!(extended(&fixture, "example.com. A"), (ResponseCode::Refused, None));
+    fixture.index.set_freshness(Freshness::TooStale);
+    assert_eq!(extended(&fixture, "web.prod.svc A"), (ResponseCode::ServFail, error(14)));
+    fixture.index.set_freshness(Freshness::Fresh);
+    assert_eq!(extended(&fixture, "web.prod.svc A"), (ResponseCode::NoError, None));
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Composer {
             Verdict::Refused(rcode) => refuse(&request, Fixed::refused(rcode), cookie, zones, out),
             Verdict::Answer(answer) => {
                 let limit = request.limit(transport, zones).into();
-                let additions = Additions::of(&answer, cookie);
+                let additions = Additions::of(&answer, view.freshness(), cookie);
                 let composed = self.compose(&request, &answer, view.serial(), &additions, zones, limit, out);
                 Composed { zone: zones.label_of(answer.zone), ..composed }
             }
