@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use crate::dns::DnsConfig;
     use crate::dns::config::CookieConfig;
+    use crate::dns::name::OwnerName;
     use crate::dns::rate_limit::RateLimitMetrics;
     use crate::dns::request::{Received, receive};
 
@@ -117,7 +118,8 @@ mod tests {
 
     fn ask(admission: &Admission, option: &[u8]) -> Entry {
         let packet = packet(option);
-        let Received::Query(request) = receive(&packet) else { panic!("readable") };
+        let mut name = OwnerName::ROOT;
+        let Received::Query(request) = receive(&packet, &mut name) else { panic!("readable") };
         admission.over_udp(Some(&request), || "192.0.2.1".parse().unwrap())
     }
 

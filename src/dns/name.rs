@@ -49,12 +49,26 @@ pub struct OwnerName {
 }
 
 impl OwnerName {
-    /// Reads one uncompressed name from the start of `octets` and folds it.
+    /// The root: a place to read a name into.
+    pub const ROOT: Self = Self { len: 1, octets: [0; BLOCK * (MAX_NAME / BLOCK + 1)] };
+
+    /// Reads one uncompressed name from the start of `octets` and folds it, see [`OwnerName::fill`].
+    pub fn read(octets: &[u8]) -> Result<Self, NameError> {
+        let mut name = Self::ROOT;
+        name.fill(octets)?;
+        Ok(name)
+    }
+
+    /// Reads one uncompressed name from the start of `octets` in place of this one and folds it.
     ///
     /// The first name of a message has nothing before it that a compression pointer could mean, so a pointer is an error.
     /// The length of the result is the number of octets read.
+    ///
+    /// # Errors
+    /// The octets begin with no name; this one is the root then.
     #[inline]
-    pub fn read(octets: &[u8]) -> Result<Self, NameError> {
+    pub fn fill(&mut self, octets: &[u8]) -> Result<NameRef<'_>, NameError> {
+        *self = Self::ROOT;
         let mut at = 0;
         loop {
             let len = usize::from(*octets.get(at).ok_or(NameError::Unterminated)?);
@@ -69,14 +83,14 @@ impl OwnerName {
                 break;
             }
         }
-        let mut name = Self { len: at as u8, octets: [0; BLOCK * (MAX_NAME / BLOCK + 1)] };
-        name.octets[..at].copy_from_slice(octets.get(..at).ok_or(NameError::Unterminated)?);
+        self.octets[..at].copy_from_slice(octets.get(..at).ok_or(NameError::Unterminated)?);
         // Length octets are at most 63 and so are never taken for letters. Whole blocks: the machine folds one at a time.
-        let (blocks, _) = name.octets.as_chunks_mut::<BLOCK>();
+        let (blocks, _) = self.octets.as_chunks_mut::<BLOCK>();
         for block in &mut blocks[..at.div_ceil(BLOCK)] {
             block.make_ascii_lowercase();
         }
-        Ok(name)
+        self.len = at as u8;
+        Ok(self.as_name())
     }
 
     /// The name as a borrowed value.
@@ -143,6 +157,11 @@ impl fmt::Display for OwnerName {
 pub struct NameRef<'a>(&'a [u8]);
 
 impl<'a> NameRef<'a> {
+    /// A copy of its own.
+    pub fn to_owner(self) -> OwnerName {
+        OwnerName::read(self.0).expect("it has been read before")
+    }
+
     /// The octets, root label included.
     pub fn wire(self) -> &'a [u8] {
         self.0

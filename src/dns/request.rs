@@ -9,7 +9,7 @@
 
 use super::config::Zones;
 use super::lookup::RrType;
-use super::name::OwnerName;
+use super::name::{NameRef, OwnerName};
 use super::respond::{Rcode, Transport};
 
 /// UDP reply size without EDNS (RFC 1035 §2.3.4).
@@ -23,7 +23,6 @@ pub const HEADER: usize = 12;
 
 /// What a packet is.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "lives on the stack of one call; a box would allocate")]
 pub enum Received<'p> {
     /// Too short for a header, or itself a response: no reply.
     Noise,
@@ -33,14 +32,14 @@ pub enum Received<'p> {
     Query(Request<'p>),
 }
 
-/// Reads one packet.
+/// Reads one packet. `name`: where the folded name of the question goes.
 #[inline]
-pub fn receive(packet: &[u8]) -> Received<'_> {
+pub fn receive<'p>(packet: &'p [u8], name: &'p mut OwnerName) -> Received<'p> {
     let Some(header) = Header::read(packet) else { return Received::Noise };
     if header.opcode() != 0 {
         return Received::Unreadable(header, Rcode::NotImp);
     }
-    match Request::read(header, packet) {
+    match Request::read(header, packet, name) {
         Some(request) => Received::Query(request),
         None => Received::Unreadable(header, Rcode::FormErr),
     }
@@ -110,7 +109,7 @@ pub struct Request<'p> {
     /// Id and flags.
     pub header: Header,
     /// The name asked for, folded.
-    pub name: OwnerName,
+    pub name: NameRef<'p>,
     /// The question as the client spelled it: name, type and class.
     pub question: &'p [u8],
     /// The type asked for.
@@ -136,13 +135,13 @@ pub struct Edns<'p> {
 impl<'p> Request<'p> {
     /// `None`: a question count other than one, more than one OPT, or anything unreadable.
     #[inline]
-    fn read(header: Header, packet: &'p [u8]) -> Option<Self> {
+    fn read(header: Header, packet: &'p [u8], name: &'p mut OwnerName) -> Option<Self> {
         if packet.get(4..6)? != [0, 1] {
             return None;
         }
         let question = packet.get(HEADER..)?;
-        let name = OwnerName::read(question).ok()?;
-        let length = name.as_name().wire().len();
+        let name = name.fill(question).ok()?;
+        let length = name.wire().len();
         let fixed: &[u8; 4] = question.get(length..)?.first_chunk()?;
         let (question, rest) = question.split_at_checked(length + 4)?;
         Some(Self {

@@ -16,7 +16,7 @@ use super::config::{Shuffle, Zone, Zones};
 use super::forward::{Onward, onward};
 use super::index::View;
 use super::lookup::{Answer, Outcome, Records, Target, lookup};
-use super::name::NameRef;
+use super::name::{NameRef, OwnerName};
 use super::random::Random;
 pub use super::reply::{Additions, Rcode, Reply};
 use super::reply::{Entry, ExtendedError, Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
@@ -69,7 +69,7 @@ pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) ->
     match request.objection().or(transfer) {
         Some(rcode) => Verdict::Refused(rcode),
         None => {
-            let answer = lookup(view, zones, request.name.as_name(), request.rr_type);
+            let answer = lookup(view, zones, request.name, request.rr_type);
             match onward(&answer, request, zones) {
                 None => Verdict::Answer(answer),
                 Some(asked) => Verdict::Onward(answer, asked),
@@ -90,7 +90,8 @@ pub fn respond(
     seed: u64,
     admit: impl FnOnce(Option<&Request<'_>>) -> Entry,
 ) -> Handled<Reply> {
-    let request = match receive(packet) {
+    let mut name = OwnerName::ROOT;
+    let request = match receive(packet, &mut name) {
         Received::Noise => return Handled::Silence,
         Received::Unreadable(header, rcode) => {
             if admit(None) == Entry::Silence {

@@ -18,6 +18,7 @@ use super::forward::Forwarder;
 use super::hosts::Hosts;
 use super::index::Index;
 use super::metrics::Metrics;
+use super::name::OwnerName;
 use super::rate_limit::RateLimiter;
 use super::reply::{Entry, Fixed, Rcode, Reply};
 use super::request::{Received, Request, receive};
@@ -90,7 +91,8 @@ impl Responder {
     pub async fn complete(&self, packet: &[u8], transport: Transport, client: IpAddr) -> Option<Reply> {
         let began = Instant::now();
         // It has been admitted before it came here; what is missing is its cookie.
-        let Received::Query(request) = receive(packet) else { return None };
+        let mut name = OwnerName::ROOT;
+        let Received::Query(request) = receive(packet, &mut name) else { return None };
         let Entry::Admitted(cookie) = self.admission.over_tcp(Some(&request), client) else { return None };
         let reply = self.forwarder.as_ref()?.complete(packet, transport, cookie).await?;
         let tally = match transport {
@@ -172,7 +174,8 @@ impl UdpResponder {
     /// Composes SERVFAIL, when there is no room for a packet that goes onward.
     pub fn decline(&mut self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
         self.shared.metrics.forward.rejected();
-        let Received::Query(request) = receive(packet) else { return None };
+        let mut name = OwnerName::ROOT;
+        let Received::Query(request) = receive(packet, &mut name) else { return None };
         let failure = Fixed::refused(Rcode::ServFail);
         Some(self.answered(refuse(&request, failure, None, &self.shared.zones, out)))
     }

@@ -114,7 +114,8 @@ impl Forwarder {
         transport: Transport,
         cookie: Option<Cookie>,
     ) -> Option<Reply> {
-        let Received::Query(request) = receive(packet) else { return None };
+        let mut name = OwnerName::ROOT;
+        let Received::Query(request) = receive(packet, &mut name) else { return None };
         let Local { content, additions, asked, zone } = self.local(&request);
         let (content, additions) = match asked {
             None => (content, additions),
@@ -182,7 +183,7 @@ impl Forwarder {
         if self.zones.shuffle == Shuffle::On && question.rr_type != RrType::PTR {
             self.random().shuffle(&mut data);
         }
-        let spelled = question.name == request.name;
+        let spelled = question.name.as_name() == request.name;
         let owner = to_name(if spelled { request.spelling() } else { question.name.as_name().wire() })?;
         Some(data.into_iter().map(|it| Record::from_rdata(owner.clone(), self.zones.ttl, it)).collect())
     }

@@ -52,14 +52,14 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
         return None;
     }
     match &answer.outcome {
-        Outcome::NotOurZone => Some(Onward::Foreign(request.name.as_name())),
+        Outcome::NotOurZone => Some(Onward::Foreign(request.name)),
         // A chain also ends because its aliases were asked for, or because it is a loop or too long.
         Outcome::AliasOnly if request.rr_type != RrType::CNAME && answer.aliases.len() < MAX_CHAIN => {
             let target = answer.aliases.last().copied()?;
             zones.longest_match(target).is_none().then_some(Onward::Chase(target))
         }
         Outcome::NxDomain(..) => {
-            let name = answer.aliases.last().copied().unwrap_or(request.name.as_name());
+            let name = answer.aliases.last().copied().unwrap_or(request.name);
             let within = |it: &OwnerName| name.relative_to(it.as_name()).is_some();
             forwarding.fallthrough.iter().any(within).then_some(Onward::Fallthrough(name))
         }
@@ -181,9 +181,10 @@ mod tests {
         packet.extend_from_slice(name.parse::<OwnerName>().unwrap().as_name().wire());
         let rr_type: RecordType = rr_type.parse().unwrap();
         packet.extend([u16::from(rr_type), 1].map(u16::to_be_bytes).concat());
-        let Received::Query(request) = receive(&packet) else { panic!("{question} is a query") };
+        let mut name = OwnerName::ROOT;
+        let Received::Query(request) = receive(&packet, &mut name) else { panic!("{question} is a query") };
         let view = fixture.index.view();
-        let answer = lookup(&view, &fixture.zones, request.name.as_name(), request.rr_type);
+        let answer = lookup(&view, &fixture.zones, request.name, request.rr_type);
         match onward(&answer, &request, &fixture.zones) {
             None => "-".to_owned(),
             Some(Onward::Foreign(name)) => format!("foreign {name}"),

@@ -29,6 +29,7 @@ pub use message::Messages;
 use super::config::Zones;
 use super::index::{Index, SyncState};
 use super::lookup::RrType;
+use super::name::OwnerName;
 use super::request::{Received, Request, receive};
 use super::respond::Rcode;
 use content::ZoneContent;
@@ -60,21 +61,22 @@ pub struct Transfer {
 
 /// What answers `packet`, which came over TCP; `None`: see [`Decision::Ordinary`].
 pub fn transfer(packet: &[u8], client: IpAddr, index: &Index, zones: &Zones) -> Option<Transfer> {
-    let Received::Query(request) = receive(packet) else { return None };
+    let mut name = OwnerName::ROOT;
+    let Received::Query(request) = receive(packet, &mut name) else { return None };
     // Most packets end here: they ask for something else.
     if !request.is_transfer() || !zones.transfer.allows(client) {
         return None;
     }
     let snapshot = index.snapshot();
     let (sync, serial) = (snapshot.sync(), snapshot.view().serial());
-    let content = || ZoneContent::new(snapshot, zones.clone(), request.name);
+    let content = || ZoneContent::new(snapshot, zones.clone(), request.name.to_owner());
     let (rcode, messages) = match decide(&request, packet, client, zones, sync, serial) {
         Decision::Ordinary => return None,
         Decision::Error(rcode) => (rcode, Messages::error(&request, zones, rcode)),
         Decision::UpToDate => (Rcode::NoError, Messages::up_to_date(&request, zones, &content())),
         Decision::Full => (Rcode::NoError, Messages::whole_zone(&request, zones, content())),
     };
-    let zone = zones.label_of(zones.longest_match(request.name.as_name()).map(|(zone, _)| zone));
+    let zone = zones.label_of(zones.longest_match(request.name).map(|(zone, _)| zone));
     Some(Transfer { rcode, rr_type: request.rr_type, zone, messages })
 }
 
@@ -90,7 +92,7 @@ pub fn decide(
     if !request.is_transfer() || request.objection().is_some() || !zones.transfer.allows(client) {
         return Decision::Ordinary;
     }
-    match zones.longest_match(request.name.as_name()) {
+    match zones.longest_match(request.name) {
         None => return Decision::Ordinary,
         Some((_, b"")) => {}
         Some(_) => return Decision::Error(Rcode::NotAuth),

@@ -10,7 +10,7 @@ use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, Shutdown, SockaddrIn, SockaddrIn6,
-    SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg, sendmsg, setsockopt, shutdown, sockopt,
+    SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg, sendmsg, sendto, setsockopt, shutdown, sockopt,
 };
 use tracing::debug;
 
@@ -21,6 +21,8 @@ use crate::dns::responder::UdpResponder;
 
 /// Datagrams received at once. More gain nothing (docs/PERFORMANCE.md).
 const BATCH: usize = 32;
+/// As long as fewer come, no more are asked for.
+const SMALL_BATCH: usize = 8;
 
 /// One socket with its buffers.
 pub enum Receiver {
@@ -61,8 +63,12 @@ pub struct Batches<S> {
     handover: Handover,
     /// The socket is bound to a wildcard address: replies name their source.
     wildcard: bool,
+    /// The last batch was not a small one.
+    busy: bool,
     queries: Box<[u8]>,
     replies: Box<[u8]>,
+    received: [Option<Datagram<S>>; BATCH],
+    outgoing: [Outgoing<S>; BATCH],
     receive: MultiHeaders<S>,
     send: MultiHeaders<S>,
     /// As [`Batches::send`], with room for a source address.
@@ -141,6 +147,9 @@ impl<S: Client> Batches<S> {
             socket,
             handover,
             wildcard,
+            busy: false,
+            received: [None; BATCH],
+            outgoing: [Outgoing { slot: 0, len: 0, to: None, from: None }; BATCH],
             queries: vec![0; BATCH * MAX_QUERY].into(),
             replies: vec![0; BATCH * MAX_REPLY].into(),
             receive: MultiHeaders::preallocate(BATCH, wildcard.then(|| source.clone())),
@@ -150,14 +159,14 @@ impl<S: Client> Batches<S> {
     }
 
     fn answer_some(&mut self, responder: &mut UdpResponder) -> io::Result<()> {
-        let (received, count) = self.receive()?;
+        // Preparing a system call for more datagrams than come is wasted.
+        let count = if self.busy { self.receive::<BATCH>()? } else { self.receive::<SMALL_BATCH>()? };
+        self.busy = count >= SMALL_BATCH;
         let began = Instant::now();
-        let nothing = Outgoing { slot: 0, len: 0, to: None, from: None };
-        let mut outgoing = [nothing; BATCH];
         let mut waiting = 0;
-        for (at, datagram) in received[..count].iter().enumerate() {
+        for at in 0..count {
             // Nobody can have sent from port 0; a reply would fail.
-            let Some(datagram) = datagram.filter(|it| it.client.port() != 0) else { continue };
+            let Some(datagram) = self.received[at].filter(|it| it.client.port() != 0) else { continue };
             let query = &self.queries[at * MAX_QUERY..][..datagram.len];
             let reply = &mut self.replies[waiting * MAX_REPLY..][..MAX_REPLY];
             let len = match responder.answer(query, || datagram.client.address().ip(), reply) {
@@ -172,7 +181,7 @@ impl<S: Client> Batches<S> {
             };
             if let Some(len) = len {
                 let (to, from) = (Some(datagram.client), datagram.asked);
-                outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
+                self.outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
                 waiting += 1;
             }
         }
@@ -180,44 +189,49 @@ impl<S: Client> Batches<S> {
             // What each query waited for the others of its batch is part of its time.
             responder.took(began.elapsed(), waiting as u64);
         }
-        for run in outgoing[..waiting].chunk_by(|a, b| a.from == b.from) {
-            self.send(run);
+        let mut sent = 0;
+        while sent < waiting {
+            let from = self.outgoing[sent].from;
+            let run = self.outgoing[sent..waiting].iter().take_while(|it| it.from == from).count();
+            self.send(sent..sent + run);
+            sent += run;
         }
         Ok(())
     }
 
-    /// Blocks until at least one datagram is there.
-    fn receive(&mut self) -> io::Result<([Option<Datagram<S>>; BATCH], usize)> {
+    /// Blocks until at least one datagram is there. Returns how many came.
+    fn receive<const N: usize>(&mut self) -> io::Result<usize> {
         let mut buffers = self.queries.chunks_exact_mut(MAX_QUERY);
-        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
+        let mut slices: [[IoSliceMut<'_>; 1]; N] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().expect("one buffer for each header"))]);
         let fd = self.socket.as_raw_fd();
         let results = recvmmsg(fd, &mut self.receive, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
-        let mut received = [None; BATCH];
         let mut count = 0;
-        for (slot, message) in received.iter_mut().zip(results) {
+        for (slot, message) in self.received.iter_mut().zip(results) {
             let asked = if self.wildcard { destination(&message) } else { None };
             *slot = message.address.map(|client| Datagram { len: message.bytes, client, asked });
             count += 1;
         }
-        Ok((received, count))
+        Ok(count)
     }
 
     /// Sends replies that leave from one address. A reply that cannot be sent is the client's loss alone.
-    fn send(&mut self, replies: &[Outgoing<S>]) {
-        let mut rest = replies;
+    fn send(&mut self, replies: std::ops::Range<usize>) {
+        let mut rest = &self.outgoing[replies];
         while let Some(first) = rest.first() {
+            let (socket, buffer) = (&*self.socket, &*self.replies);
             let sent = match first.from {
-                None => send_all(&self.socket, &mut self.send, &self.replies, rest, &[]),
+                None if rest.len() == 1 => send_one(socket, buffer, first),
+                None => send_all(socket, &mut self.send, buffer, rest, &[]),
                 Some(IpAddr::V4(from)) => {
                     let info = source_v4(from);
                     let source = [ControlMessage::Ipv4PacketInfo(&info)];
-                    send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
+                    send_all(socket, &mut self.send_from, buffer, rest, &source)
                 }
                 Some(IpAddr::V6(from)) => {
                     let info = source_v6(from);
                     let source = [ControlMessage::Ipv6PacketInfo(&info)];
-                    send_all(&self.socket, &mut self.send_from, &self.replies, rest, &source)
+                    send_all(socket, &mut self.send_from, buffer, rest, &source)
                 }
             };
             let done = match sent {
@@ -266,6 +280,15 @@ fn source_v6(from: Ipv6Addr) -> in6_pktinfo {
     in6_pktinfo { ipi6_addr: in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 }
 }
 
+/// One plain call: cheaper than a batch of one.
+fn send_one<S: Client>(socket: &UdpSocket, buffer: &[u8], reply: &Outgoing<S>) -> io::Result<usize> {
+    let octets = &buffer[reply.slot * MAX_REPLY..][..reply.len];
+    if let Some(to) = &reply.to {
+        sendto(socket.as_raw_fd(), octets, to, MsgFlags::empty())?;
+    }
+    Ok(1)
+}
+
 /// How many of `replies` the kernel took. An error is about the first one.
 fn send_all<S: Client>(
     socket: &UdpSocket,
@@ -274,12 +297,26 @@ fn send_all<S: Client>(
     replies: &[Outgoing<S>],
     source: &[ControlMessage<'_>],
 ) -> io::Result<usize> {
-    let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|at| {
+    if replies.len() <= SMALL_BATCH {
+        send_batch::<S, SMALL_BATCH>(socket, headers, buffer, replies, source)
+    } else {
+        send_batch::<S, BATCH>(socket, headers, buffer, replies, source)
+    }
+}
+
+fn send_batch<S: Client, const N: usize>(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<S>,
+    buffer: &[u8],
+    replies: &[Outgoing<S>],
+    source: &[ControlMessage<'_>],
+) -> io::Result<usize> {
+    let slices: [[IoSlice<'_>; 1]; N] = std::array::from_fn(|at| {
         let octets = replies.get(at).map_or(&[][..], |it| &buffer[it.slot * MAX_REPLY..][..it.len]);
         [IoSlice::new(octets)]
     });
-    let to: [Option<S>; BATCH] = std::array::from_fn(|at| replies.get(at).and_then(|it| it.to));
-    let to = &to[..replies.len()];
+    let to: [Option<S>; N] = std::array::from_fn(|at| replies.get(at).and_then(|it| it.to));
+    let to = &to[..replies.len().min(N)];
     let results = sendmmsg(socket.as_raw_fd(), headers, slices.iter(), to, source, MsgFlags::empty())?;
     Ok(results.count())
 }

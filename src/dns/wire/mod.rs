@@ -18,7 +18,7 @@ use super::config::{Shuffle, Zones};
 use super::entry::PortList;
 use super::index::View;
 use super::lookup::{Answer, Outcome, Records, RrType, SrvSet, weight_of};
-use super::name::MAX_NAME;
+use super::name::{MAX_NAME, OwnerName};
 use super::random::Random;
 use super::reply::{Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL};
 use super::request::{HEADER, Received, Request, receive};
@@ -78,7 +78,8 @@ impl Composer {
         out: &mut [u8],
         admit: impl FnOnce(Option<&Request<'_>>) -> Entry,
     ) -> Handled<Composed> {
-        let request = match receive(packet) {
+        let mut name = OwnerName::ROOT;
+        let request = match receive(packet, &mut name) {
             Received::Noise => return Handled::Silence,
             Received::Unreadable(header, rcode) => {
                 if admit(None) == Entry::Silence {
@@ -128,7 +129,7 @@ impl Composer {
         if matches!(answer.outcome, Outcome::NotOurZone | Outcome::NotSynced) {
             return message.end(request, zones);
         }
-        let mut owner = Owner { at: QUESTION, name: request.name.as_name() };
+        let mut owner = Owner { at: QUESTION, name: request.name };
         for alias in &answer.aliases {
             let Some(at) = message.alias(owner, *alias, zones.ttl) else {
                 message.truncated();
