@@ -44,7 +44,6 @@ const BLOCK: usize = 32;
 #[derive(Clone, Copy)]
 pub struct OwnerName {
     len: u8,
-    /// The rest is zero.
     octets: [u8; BLOCK * (MAX_NAME / BLOCK + 1)],
 }
 
@@ -65,10 +64,9 @@ impl OwnerName {
     /// The length of the result is the number of octets read.
     ///
     /// # Errors
-    /// The octets begin with no name; this one is the root then.
+    /// The octets begin with no name; this one stays what it was.
     #[inline]
     pub fn fill(&mut self, octets: &[u8]) -> Result<NameRef<'_>, NameError> {
-        *self = Self::ROOT;
         let mut at = 0;
         loop {
             let len = usize::from(*octets.get(at).ok_or(NameError::Unterminated)?);

@@ -229,7 +229,20 @@ impl<'p> Record<'p> {
 ///
 /// # Errors
 /// The octets end early, there are two OPT records, or one is malformed or outside of the additional section.
-fn read_edns<'p>(packet: &[u8], mut rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
+#[inline]
+fn read_edns<'p>(packet: &[u8], rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
+    // Most queries: nothing, or one OPT record without options.
+    match (packet.get(6..12), rest) {
+        (Some([0, 0, 0, 0, 0, 0]), _) => Ok(None),
+        (Some([0, 0, 0, 0, 0, 1]), &[0, 0, 41, high, low, _, version, flags, _, 0, 0]) => {
+            let payload = u16::from_be_bytes([high, low]);
+            Ok(Some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload, options: &[] }))
+        }
+        _ => walk_records(packet, rest),
+    }
+}
+
+fn walk_records<'p>(packet: &[u8], mut rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
     let count = |at: usize| usize::from(packet[at]) << 8 | usize::from(packet[at + 1]);
     let before_additional = count(6) + count(8);
     let mut edns = None;

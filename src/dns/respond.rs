@@ -64,6 +64,7 @@ impl<T> Handled<T> {
 }
 
 /// Decides about a readable request, whatever the codec of its reply. Zone transfers over TCP are the caller's.
+#[inline]
 pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) -> Verdict<'a> {
     let transfer = request.is_transfer().then_some(Rcode::Refused);
     match request.objection().or(transfer) {

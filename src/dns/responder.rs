@@ -16,7 +16,7 @@ use super::config::Zones;
 use super::cookie::Cookies;
 use super::forward::Forwarder;
 use super::hosts::Hosts;
-use super::index::Index;
+use super::index::{Index, View};
 use super::metrics::Metrics;
 use super::name::OwnerName;
 use super::rate_limit::RateLimiter;
@@ -152,16 +152,18 @@ pub struct UdpResponder {
 impl UdpResponder {
     /// Composes the reply to one packet in `out` and returns its length, if it gets any from here.
     ///
-    /// `client`: only asked for where it plays a role.
+    /// `view`: [`UdpResponder::view`] of this moment. `client`: only asked for where it plays a role.
+    #[inline]
     pub fn answer(
         &mut self,
+        view: &View,
         packet: &[u8],
         client: impl FnOnce() -> IpAddr,
         out: &mut [u8],
     ) -> Handled<usize> {
-        let Responder { index, zones, admission, .. } = &*self.shared;
+        let Responder { zones, admission, .. } = &*self.shared;
         let admit = |request: Option<&Request<'_>>| admission.over_udp(request, client);
-        match self.composer.respond(packet, Transport::Udp, &index.view(), zones, out, admit) {
+        match self.composer.respond(packet, Transport::Udp, view, zones, out, admit) {
             Handled::Silence => {
                 self.tally.dropped();
                 Handled::Silence
@@ -184,6 +186,11 @@ impl UdpResponder {
         let Composed { len: size, rcode, rr_type, zone } = composed;
         self.tally.answered(&Answered { zone, rr_type, rcode, size });
         size
+    }
+
+    /// The data of this moment, for one batch of datagrams.
+    pub fn view(&self) -> View {
+        self.shared.index.view()
     }
 
     /// Counts how long the queries of a batch took together.

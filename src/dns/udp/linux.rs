@@ -163,13 +163,15 @@ impl<S: Client> Batches<S> {
         let count = if self.busy { self.receive::<BATCH>()? } else { self.receive::<SMALL_BATCH>()? };
         self.busy = count >= SMALL_BATCH;
         let began = Instant::now();
+        let view = responder.view();
         let mut waiting = 0;
-        for at in 0..count {
+        let mut replies = self.replies.chunks_exact_mut(MAX_REPLY);
+        let mut reply = replies.next().expect("there is a buffer for every datagram");
+        for (datagram, query) in self.received[..count].iter().zip(self.queries.chunks_exact(MAX_QUERY)) {
             // Nobody can have sent from port 0; a reply would fail.
-            let Some(datagram) = self.received[at].filter(|it| it.client.port() != 0) else { continue };
-            let query = &self.queries[at * MAX_QUERY..][..datagram.len];
-            let reply = &mut self.replies[waiting * MAX_REPLY..][..MAX_REPLY];
-            let len = match responder.answer(query, || datagram.client.address().ip(), reply) {
+            let Some(datagram) = datagram.as_ref().filter(|it| it.client.port() != 0) else { continue };
+            let query = query.get(..datagram.len).unwrap_or(query);
+            let len = match responder.answer(&view, query, || datagram.client.address().ip(), reply) {
                 Handled::Silence => None,
                 Handled::Here(len) => Some(len),
                 Handled::Onward => {
@@ -183,8 +185,11 @@ impl<S: Client> Batches<S> {
                 let (to, from) = (Some(datagram.client), datagram.asked);
                 self.outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
                 waiting += 1;
+                let Some(next) = replies.next() else { break };
+                reply = next;
             }
         }
+        drop(view);
         if waiting > 0 {
             // What each query waited for the others of its batch is part of its time.
             responder.took(began.elapsed(), waiting as u64);

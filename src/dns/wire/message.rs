@@ -83,10 +83,10 @@ impl<'b> Message<'b> {
         self.out[self.at..self.at + opt.len()].copy_from_slice(opt);
         self.at += opt.len();
         self.counts[Section::Additional as usize] += u16::from(!opt.is_empty());
-        self.out[..4].copy_from_slice(&request.header.reply(self.flags, self.rcode, zones.recursion()));
-        self.out[4..6].copy_from_slice(&[0, 1]);
-        for (place, count) in self.out[6..HEADER].chunks_exact_mut(2).zip(self.counts) {
-            place.copy_from_slice(&count.to_be_bytes());
+        let [a, b, c, d] = request.header.reply(self.flags, self.rcode, zones.recursion());
+        let [[e, f], [g, h], [i, j]] = self.counts.map(u16::to_be_bytes);
+        if let Some(header) = self.out.first_chunk_mut::<HEADER>() {
+            *header = [a, b, c, d, 0, 1, e, f, g, h, i, j];
         }
         let zone = zones.label_of(None);
         Composed { len: self.at, rcode: self.rcode, rr_type: Some(request.rr_type), zone }

@@ -302,8 +302,11 @@ impl Composer {
         }
         let all = considered < MAX_SRV || considered == slots;
         if all {
-            self.written.sort_unstable();
-            self.written.dedup_by_key(|(slot, _)| *slot);
+            if self.written.len() > considered {
+                // Some targets have several ports.
+                self.written.sort_unstable();
+                self.written.dedup_by_key(|(slot, _)| *slot);
+            }
             for (slot, at) in &self.written {
                 let (v4, v6) = set.addresses(*slot as usize);
                 message.glue(*at, v4, zones.ttl);
