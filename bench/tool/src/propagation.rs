@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut services = options.shape.services();
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(options.server)?;
-    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
 
     let (mut from_ack, mut from_request) = (Vec::new(), Vec::new());
     let count = services.len();

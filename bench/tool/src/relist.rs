@@ -96,6 +96,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// How many full lists the server has published.
 fn relists(http: SocketAddr) -> anyhow::Result<u64> {
     let text = ureq::get(format!("http://{http}/metrics")).call()?.body_mut().read_to_string()?;
-    let line = text.lines().find_map(|it| it.strip_prefix("ordinal_dns_relists_total "));
+    let line = text
+        .lines()
+        .find_map(|it| it.split_once("dns_relists_total ").filter(|(name, _)| !name.contains('#')))
+        .map(|it| it.1);
     line.context("no ordinal_dns_relists_total in /metrics")?.trim().parse().context("a count")
 }
