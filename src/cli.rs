@@ -232,6 +232,12 @@ pub struct RunArgs {
     /// Context of the kubeconfig.
     #[arg(long, value_name = "NAME", env = "ORDINAL_CONTEXT")]
     pub context: Option<String>,
+    /// Requests a second to the API server at most; no limit if not given.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_API_QPS")]
+    pub api_qps: Option<u32>,
+    /// Requests at once after a pause, with --api-qps; as many as that if not given.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_API_BURST")]
+    pub api_burst: Option<u32>,
     /// See [`ServeArgs`].
     #[command(flatten)]
     pub serve: ServeArgs,

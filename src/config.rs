@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
 use crate::dns::{self, DnsConfig};
+use crate::k8s::limit::Limit;
 
 /// Why a configuration cannot be used. The process exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +55,7 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// What the DNS server answers.
     pub dns: DnsConfig,
-    /// The embedded API server of `up`.
+    /// The embedded API server of `up`, and how fast `run` sends to the API server of the cluster.
     pub api: ApiConfig,
     /// The simulated node of `up`.
     pub node: NodeSection,
@@ -72,6 +73,17 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// Where the kubeconfig is written, mode 0600; removed on exit.
     pub kubeconfig_out: PathBuf,
+    /// Requests a second that `run` sends to the API server at most, on average. Left out: no limit.
+    pub qps: Option<u32>,
+    /// Requests at once after a pause, with `qps`. Left out: as many as `qps`.
+    pub burst: Option<u32>,
+}
+
+impl ApiConfig {
+    /// The limit on requests, if there is one.
+    pub fn limit(&self) -> Option<Limit> {
+        self.qps.map(|qps| Limit { qps, burst: self.burst.unwrap_or(qps) })
+    }
 }
 
 impl Default for ApiConfig {
@@ -79,6 +91,8 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
             kubeconfig_out: PathBuf::from("ordinal.kubeconfig"),
+            qps: None,
+            burst: None,
         }
     }
 }
@@ -222,6 +236,16 @@ impl Config {
                 ),
             });
         }
+        for (key, value) in [("api.qps", self.api.qps), ("api.burst", self.api.burst)] {
+            if value == Some(0) {
+                let reason = "0 would never send a request; leave it out for no limit".to_owned();
+                return Err(ConfigError::Invalid { key: key.to_owned(), reason });
+            }
+        }
+        if self.api.burst.is_some() && self.api.qps.is_none() {
+            let reason = "has no meaning without api.qps".to_owned();
+            return Err(ConfigError::Invalid { key: "api.burst".to_owned(), reason });
+        }
         tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|error| ConfigError::Invalid {
             key: "log.level".to_owned(),
             reason: format!("{:?} is neither a level nor a filter: {error}", self.log.level),
@@ -343,6 +367,8 @@ pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
     overlay_serve(&mut config, &args.serve)?;
     overlay_optional(&mut config.cluster.kubeconfig, args.kubeconfig.clone());
     overlay_optional(&mut config.cluster.context, args.context.clone());
+    overlay_optional(&mut config.api.qps, args.api_qps);
+    overlay_optional(&mut config.api.burst, args.api_burst);
     config.validate()?;
     config.check_machine(Mode::Run)?;
     Ok(config)
@@ -496,6 +522,24 @@ mod tests {
         assert!(
             config.validate().expect_err("not loopback").to_string().starts_with("api.listen: 0.0.0.0:7443")
         );
+    }
+
+    #[test]
+    fn the_limit_on_requests() {
+        let check = |text: &str| {
+            let config = parse(text).expect("parses");
+            config.validate().map(|()| config.api.limit()).map_err(|it| it.to_string())
+        };
+        assert_eq!(check("{}"), Ok(None));
+        assert_eq!(check("api: {qps: 50}"), Ok(Some(Limit { qps: 50, burst: 50 })));
+        assert_eq!(check("api: {qps: 50, burst: 100}"), Ok(Some(Limit { qps: 50, burst: 100 })));
+        for (text, want) in [
+            ("api: {qps: 0}", "api.qps: 0 would never"),
+            ("api: {qps: 1, burst: 0}", "api.burst: 0 would never"),
+            ("api: {burst: 5}", "api.burst: has no meaning without api.qps"),
+        ] {
+            assert!(check(text).expect_err(text).starts_with(want), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! A limit on how fast a process sends requests to the API server.
+//!
+//! Requests ──[`limited`]──▶ `kube::Client`
+//!
+//! A token bucket as in client-go: a request takes a token, or waits until its own has dripped in, in the order of
+//! arrival. A watch is one request however long it runs.
+//! Source: client-go `util/flowcontrol/throttle.go`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Request;
+use kube::Client;
+use kube::client::Body;
+use tokio::time::Instant;
+
+/// Requests a second on average, and at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// At least 1.
+    pub qps: u32,
+    /// At least 1.
+    pub burst: u32,
+}
+
+/// `client`, which sends no faster than `limit`.
+pub fn limited(client: &Client, limit: Limit) -> Client {
+    let bucket = Arc::new(Mutex::new(Bucket::new(limit)));
+    let (inner, began) = (client.clone(), Instant::now());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(began.elapsed());
+        let inner = inner.clone();
+        async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await; // allow-sleep: the limit of the configuration
+            }
+            inner.send(request).await
+        }
+    });
+    Client::new(service, client.default_namespace())
+}
+
+/// Times are those since its creation.
+#[derive(Debug)]
+struct Bucket {
+    limit: Limit,
+    /// Negative while requests wait.
+    tokens: f64,
+    filled: Duration,
+}
+
+impl Bucket {
+    fn new(limit: Limit) -> Self {
+        Self { limit, tokens: f64::from(limit.burst), filled: Duration::ZERO }
+    }
+
+    /// Takes a token and says how long to wait for it.
+    fn take(&mut self, now: Duration) -> Duration {
+        let dripped = now.saturating_sub(self.filled).as_secs_f64() * f64::from(self.limit.qps);
+        self.filled = self.filled.max(now);
+        self.tokens = (self.tokens + dripped).min(f64::from(self.limit.burst)) - 1.0;
+        Duration::from_secs_f64((-self.tokens).max(0.0) / f64::from(self.limit.qps))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_in_turn() {
+        let mut bucket = Bucket::new(Limit { qps: 10, burst: 3 });
+        let mut waits = |now: u64, count: usize| -> Vec<u128> {
+            (0..count).map(|_| bucket.take(Duration::from_millis(now)).as_millis()).collect()
+        };
+        assert_eq!(waits(0, 5), [0, 0, 0, 100, 200]);
+        assert_eq!(waits(200, 2), [100, 200], "the queue goes on where it was");
+        assert_eq!(waits(60_000, 4), [0, 0, 0, 100], "a pause fills the bucket, no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, kube::Error>(http::Response::new(Body::empty()))
+        });
+        let client = limited(&Client::new(service, "default"), Limit { qps: 2, burst: 1 });
+        let began = Instant::now();
+        for _ in 0..3 {
+            client.send(Request::new(Body::empty())).await.expect("an empty response");
+        }
+        assert_eq!(began.elapsed().as_millis(), 1000);
+    }
+}
