@@ -14,8 +14,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{BoxStream, StreamExt, select_all};
-use http_body_util::BodyExt as _;
+use futures::stream::{self, BoxStream, StreamExt, select_all};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
@@ -52,6 +53,9 @@ const POD_FIELDS: &str = "status.phase!=Succeeded,status.phase!=Failed,status.ph
 /// has brought nothing, not even a bookmark, five seconds later: together the two minutes after which a silent connection
 /// counts as dead.
 const WATCH_SECONDS: u32 = 115;
+
+/// A response that brings nothing for so long has failed. Watches end sooner by themselves; this is for lists.
+const SILENCE: Duration = Duration::from_secs(125);
 
 /// Longest wait for the head of a response; lists of any size begin sooner.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -285,7 +289,7 @@ impl<T: Kind> Source<T> {
     }
 }
 
-/// `client`, with every octet it brings noted in `health`.
+/// `client`, with every octet it brings noted in `health`. Fails when nothing comes.
 fn observed(client: &Client, health: &Arc<WatchHealth>, began: Instant) -> Client {
     let (inner, health) = (client.clone(), Arc::clone(health));
     let service = tower::service_fn(move |request| {
@@ -297,10 +301,22 @@ fn observed(client: &Client, health: &Arc<WatchHealth>, began: Instant) -> Clien
                 health.delivered(began.elapsed());
             }
             Ok::<_, kube::Error>(response.map(|body| {
-                body.map_frame(move |frame| {
-                    health.delivered(began.elapsed());
-                    frame
-                })
+                let frames = stream::unfold(Some(body.into_data_stream()), move |body| {
+                    let health = Arc::clone(&health);
+                    async move {
+                        let mut body = body?;
+                        match tokio::time::timeout(SILENCE, body.next()).await {
+                            Ok(Some(Ok(data))) => {
+                                health.delivered(began.elapsed());
+                                Some((Ok(Frame::data(data)), Some(body)))
+                            }
+                            Ok(Some(Err(error))) => Some((Err(error), None)),
+                            Ok(None) => None,
+                            Err(elapsed) => Some((Err(kube::Error::Service(elapsed.into())), None)),
+                        }
+                    }
+                });
+                StreamBody::new(frames)
             }))
         }
     });
@@ -308,19 +324,19 @@ fn observed(client: &Client, health: &Arc<WatchHealth>, began: Instant) -> Clien
 }
 
 fn streams(sources: &Sources, metrics: &Metrics) -> futures::stream::SelectAll<Streams> {
-    let mut all = vec![stream(&sources.namespaces, metrics), stream(&sources.services, metrics)];
-    all.extend(sources.slices.as_ref().map(|it| stream(it, metrics)));
-    all.extend(sources.pods.as_ref().map(|it| stream(it, metrics)));
-    all.extend(sources.sets.as_ref().map(|it| stream(it, metrics)));
+    let mut all = vec![told(&sources.namespaces, metrics), told(&sources.services, metrics)];
+    all.extend(sources.slices.as_ref().map(|it| told(it, metrics)));
+    all.extend(sources.pods.as_ref().map(|it| told(it, metrics)));
+    all.extend(sources.sets.as_ref().map(|it| told(it, metrics)));
     select_all(all)
 }
 
 /// One watch as inputs of the cache. An object that means nothing to DNS counts as removed.
-fn stream<T: Kind>(source: &Source<T>, metrics: &Metrics) -> Streams {
+fn told<T: Kind>(source: &Source<T>, metrics: &Metrics) -> Streams {
     let (health, wrap, metrics) = (Arc::clone(&source.health), source.wrap, metrics.clone());
     let events = watcher(source.api.clone(), source.config.clone()).default_backoff();
     let mut skipped = Skipped::default();
-    let told = events.filter_map(move |event| {
+    let all = events.filter_map(move |event| {
         let told = match event {
             Ok(event) => {
                 let noted = note(&mut skipped, &event);
@@ -336,7 +352,7 @@ fn stream<T: Kind>(source: &Source<T>, metrics: &Metrics) -> Streams {
         };
         std::future::ready(told)
     });
-    told.boxed()
+    all.boxed()
 }
 
 fn input<T: Kind>(event: watcher::Event<Watched<T>>) -> Option<Event<T>> {
