@@ -296,6 +296,7 @@ fn slice(number: usize, pods: usize) -> Slice {
         endpoints: endpoints.collect(),
         ports: ports(),
         trigger_time: None,
+        topology_zones: Box::default(),
     }
 }
 

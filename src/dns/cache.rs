@@ -86,6 +86,8 @@ impl Kinds {
 /// Narrowed objects of every kind.
 pub struct Cache {
     rules: RecordRules,
+    /// Whether topology zones are kept.
+    zonal: bool,
     kinds: Kinds,
     /// Empty: every namespace is exposed.
     exposed: BTreeSet<String>,
@@ -196,6 +198,7 @@ impl Cache {
         let hide = config.hide_empty_services && config.endpoints;
         let empty_services = if hide { EmptyServices::Hidden } else { EmptyServices::Published };
         Self {
+            zonal: config.zonal,
             rules: RecordRules { endpoint_names: config.endpoint_names, empty_services },
             kinds: Kinds::of(config),
             exposed: config.namespaces.iter().map(|it| it.to_ascii_lowercase()).collect(),
@@ -258,6 +261,9 @@ impl Cache {
                 self.pending.list_ended |= matches!(event, Event::ListEnd);
                 if let Some(slice) = object(&mut event) {
                     slice.seen = SeenAt(self.now);
+                    if !self.zonal {
+                        slice.topology_zones = Box::default();
+                    }
                 }
                 let live = matches!(event, Event::Applied(_));
                 let changes = self.slices.apply(event);

@@ -359,6 +359,7 @@ impl DnsConfig {
             longest_first,
             primary,
             pods: self.pods,
+            zonal: self.zonal,
             pending_from_statefulsets: self.pending_from_statefulsets,
             ptr: self.ptr,
             shuffle: self.shuffle,
@@ -469,6 +470,8 @@ pub struct Zones {
     primary: usize,
     /// What pod address names answer.
     pub pods: PodMode,
+    /// Whether headless services have names for the endpoints of one topology zone.
+    pub zonal: bool,
     /// Whether StatefulSets say which missing names are pending.
     pub pending_from_statefulsets: bool,
     /// Which PTR records a shared address has.

@@ -20,16 +20,51 @@ pub struct ServiceEntry {
     pub(super) published: Published,
     /// Names that SRV and PTR records may point to.
     pub(super) names: Names,
-    /// Names that only resolve; none is in `names`.
-    pub(super) extra_names: Option<Box<Names>>,
-    /// Present only when two names share an address: the distinct addresses, sorted.
-    pub(super) distinct: Option<Box<Distinct>>,
+    pub(super) uncommon: Option<Box<Uncommon>>,
     /// Distinct port lists, in the order of the names that have them.
     pub(super) port_lists: Box<[PortList]>,
     /// Hostnames without a ready endpoint, sorted.
     pub(super) pending: Box<[Label]>,
 }
 
+/// What few services have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Uncommon {
+    /// Names that only resolve; none is among the others.
+    pub extra_names: Names,
+    /// Present only when two names share an address.
+    pub distinct: Option<Distinct>,
+    /// With the option `zonal`, the topology zones of ready endpoints, ascending by name.
+    pub zones: Box<[TopologyZone]>,
+}
+
+/// The ready endpoints of a service in one topology zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopologyZone {
+    /// The name as length-prefixed lower-case labels: a topology zone may contain dots.
+    pub(super) name: Box<[u8]>,
+    pub(super) names: Names,
+    pub(super) distinct: Option<Distinct>,
+}
+
+impl TopologyZone {
+    /// Distinct IPv4 addresses of the endpoints.
+    pub fn v4(&self) -> &[Ipv4Addr] {
+        self.distinct.as_ref().map_or(&self.names.v4.list, |it| &it.v4)
+    }
+
+    /// Distinct IPv6 addresses of the endpoints.
+    pub fn v6(&self) -> &[Ipv6Addr] {
+        self.distinct.as_ref().map_or(&self.names.v6.list, |it| &it.v6)
+    }
+
+    /// How many endpoint names it has.
+    pub fn endpoint_count(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// The distinct addresses of names that share some, sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Distinct {
     pub v4: Box<[Ipv4Addr]>,
@@ -98,8 +133,20 @@ impl ServiceEntry {
     }
 
     fn extra_endpoint(&self, label: &[u8]) -> Option<EndpointRef<'_>> {
-        let extra = self.extra_names.as_deref()?;
+        let extra = &self.uncommon.as_deref()?.extra_names;
         Some(self.named(extra, extra.find(label)?))
+    }
+
+    /// The topology zone with this name, given as length-prefixed lower-case labels: with the option `zonal`.
+    pub fn topology_zone(&self, name: &[u8]) -> Option<&TopologyZone> {
+        let zones = &self.uncommon.as_deref()?.zones;
+        let at = zones.binary_search_by(|it| (*it.name).cmp(name)).ok()?;
+        Some(&zones[at])
+    }
+
+    /// One of the endpoint names of a topology zone of this service, by its place, with its addresses there.
+    pub fn endpoint_in<'a>(&'a self, zone: &'a TopologyZone, at: usize) -> Option<EndpointRef<'a>> {
+        (at < zone.names.len()).then(|| self.named(&zone.names, at))
     }
 
     #[inline]
@@ -126,7 +173,7 @@ impl ServiceEntry {
 
     /// Every endpoint name, extra names included.
     pub fn endpoint_names(&self) -> impl Iterator<Item = EndpointRef<'_>> {
-        let extra = self.extra_names.as_deref().into_iter();
+        let extra = self.uncommon.as_deref().map(|it| &it.extra_names).into_iter();
         let extra = extra.flat_map(|names| (0..names.len()).map(|at| self.named(names, at)));
         self.endpoints().chain(extra)
     }
@@ -149,13 +196,18 @@ impl ServiceEntry {
     /// Distinct IPv4 addresses of the ready endpoints.
     #[inline]
     pub fn endpoint_v4(&self) -> &[Ipv4Addr] {
-        self.distinct.as_ref().map_or(&self.names.v4.list, |it| &it.v4)
+        self.distinct().map_or(&self.names.v4.list, |it| &it.v4)
     }
 
     /// Distinct IPv6 addresses of the ready endpoints.
     #[inline]
     pub fn endpoint_v6(&self) -> &[Ipv6Addr] {
-        self.distinct.as_ref().map_or(&self.names.v6.list, |it| &it.v6)
+        self.distinct().map_or(&self.names.v6.list, |it| &it.v6)
+    }
+
+    #[inline]
+    fn distinct(&self) -> Option<&Distinct> {
+        self.uncommon.as_deref()?.distinct.as_ref()
     }
 
     /// Whether any endpoint is ready.
@@ -292,6 +344,12 @@ pub(super) struct NewName<'a> {
     pub v6: usize,
     pub ports: u16,
     pub origin: Origin,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(&[], Vec::new(), Vec::new())
+    }
 }
 
 impl Names {
@@ -545,9 +603,9 @@ impl<T: Address> Addresses<T> {
 
 impl Names {
     /// The distinct addresses, sorted, if any is there twice.
-    pub fn distinct(&self) -> Option<Box<Distinct>> {
+    pub fn distinct(&self) -> Option<Distinct> {
         let repeats = self.v4.repeats() || self.v6.repeats();
-        repeats.then(|| Box::new(Distinct { v4: self.v4.distinct(), v6: self.v6.distinct() }))
+        repeats.then(|| Distinct { v4: self.v4.distinct(), v6: self.v6.distinct() })
     }
 }
 

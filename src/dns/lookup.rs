@@ -15,7 +15,7 @@ use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
 use super::index::{SyncState, View};
 use super::model::Protocol;
 use super::name::{NameRef, ReverseName, pod_address, reverse_name};
-use super::records::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry};
+use super::records::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry, TopologyZone};
 
 /// Longest chain of CNAME records that is followed.
 pub const MAX_CHAIN: usize = 10;
@@ -180,13 +180,15 @@ enum SrvScope<'a> {
     Port(&'a [u8], Protocol),
     /// Every port of one endpoint name.
     Endpoint(EndpointRef<'a>),
+    /// Every port of the endpoints in one topology zone.
+    Zone(&'a TopologyZone),
 }
 
 impl SrvScope<'_> {
     #[inline]
     fn has(&self, port: &PortRef<'_>) -> bool {
         match self {
-            Self::Service | Self::Endpoint(_) => true,
+            Self::Service | Self::Endpoint(_) | Self::Zone(_) => true,
             Self::Port(name, protocol) => port.protocol == *protocol && port.name == *name,
         }
     }
@@ -214,6 +216,7 @@ impl<'a> SrvSet<'a> {
     /// How many places [`SrvSet::target`] knows.
     pub fn slots(self) -> usize {
         match (self.scope, self.entry.published()) {
+            (SrvScope::Zone(zone), _) => zone.endpoint_count(),
             (SrvScope::Service | SrvScope::Port(..), Published::Headless) => self.entry.endpoint_count(),
             _ => 1,
         }
@@ -221,23 +224,10 @@ impl<'a> SrvSet<'a> {
 
     /// The target in a place, if it has a matching port and an address.
     pub fn target(self, slot: usize) -> Option<SrvTarget<'a>> {
-        let (zone, scope, entry) = (self.zone, self.scope, self.entry);
-        let of_endpoint = |it: EndpointRef<'a>| SrvTarget {
-            target: Target { endpoint: Some(it.label()), service: entry.key(), zone },
-            v4: it.v4(),
-            v6: it.v6(),
-            ports: it.ports(),
-            scope,
-        };
-        let target = match (entry.published(), scope) {
-            (_, SrvScope::Endpoint(endpoint)) => of_endpoint(endpoint),
-            (Published::ClusterIp { v4, v6, ports }, _) => {
-                let target = Target { endpoint: None, service: entry.key(), zone };
-                SrvTarget { target, v4, v6, ports, scope }
-            }
-            (Published::Headless, _) => of_endpoint(entry.endpoint_at(slot)?),
-            (Published::ExternalName(_), _) => return None,
-        };
+        let endpoint = self.label(slot);
+        let target = Target { endpoint, service: self.entry.key(), zone: self.zone };
+        let (v4, v6) = self.addresses(slot);
+        let target = SrvTarget { target, v4, v6, ports: self.ports(slot)?, scope: self.scope };
         (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
     }
 
@@ -282,6 +272,7 @@ impl<'a> SrvSet<'a> {
     fn endpoint(self, slot: usize) -> Option<EndpointRef<'a>> {
         match (self.scope, self.entry.published()) {
             (SrvScope::Endpoint(endpoint), _) => Some(endpoint),
+            (SrvScope::Zone(zone), _) => self.entry.endpoint_in(zone, slot),
             (_, Published::Headless) => self.entry.endpoint_at(slot),
             _ => None,
         }
@@ -380,6 +371,7 @@ enum Node<'a> {
     NameServer,
     Service(&'a ServiceEntry),
     Endpoint(&'a ServiceEntry, EndpointRef<'a>),
+    Zone(&'a ServiceEntry, &'a TopologyZone),
     Port(&'a ServiceEntry, &'a [u8], Protocol),
     Alias(NameRef<'a>),
     Pod(IpAddr),
@@ -442,6 +434,9 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, left: &'a [u8]) -> Node<'a> {
         (None, _) => Node::Missing(Absence::Unknown),
     };
     match node {
+        Node::Missing(_) if zones.zonal && entry.is_some_and(|it| is_zonal_parent(it, &left)) => {
+            Node::EmptyNonTerminal
+        }
         Node::Missing(_)
             if count == 4
                 && zones.pending_from_statefulsets
@@ -468,6 +463,7 @@ fn rare_node<'a>(view: &'a View, zones: &Zones, left: &Left<'a>) -> Node<'a> {
     let exists = |namespace: usize| view.has_namespace(label(namespace));
     let pods = |at: usize| zones.pods != PodMode::Disabled && label(at) == b"pod";
     match left.count {
+        _ if left.count > MAX_LABELS && zones.zonal => zonal_node(view, left.wire),
         2 if exists(0) && (label(1) == b"svc" || pods(1)) => Node::EmptyNonTerminal,
         3 if pods(2) && exists(1) => {
             let verified = |it: &IpAddr| zones.pods != PodMode::Verified || view.has_pod(label(1), *it);
@@ -485,6 +481,44 @@ fn top_node<'a>(view: &View, label: &[u8]) -> Node<'a> {
         _ if view.sync() == SyncState::Waiting => Node::NotSynced,
         _ => Node::Missing(Absence::Unknown),
     }
+}
+
+/// `<topology zone>.pin._zone.<service>.<namespace>.svc`, or `prefer` in place of `pin`. Any topology zone exists: what
+/// it has now is a matter of its endpoints. CoreDNS `plugin/kubernetes` (option `zonal`).
+fn zonal_node<'a>(view: &'a View, wire: &'a [u8]) -> Node<'a> {
+    let missing = Node::Missing(Absence::Unknown);
+    let mut starts = Vec::new();
+    let mut at = 0;
+    while let Some(len) = wire.get(at) {
+        starts.push(at);
+        at += 1 + usize::from(*len);
+    }
+    let [.., directive, anchor, service, _, svc] = starts[..] else { return missing };
+    if wire[anchor..service] != *b"\x05_zone" || wire[svc..] != *b"\x03svc" {
+        return missing;
+    }
+    let Some(entry) = view.service(&wire[service..svc]) else { return missing };
+    let zone = entry.topology_zone(&wire[..directive]);
+    match (entry.published(), &wire[directive..anchor], zone) {
+        (Published::Headless, b"\x03pin" | b"\x06prefer", _) if !entry.has_endpoints() => {
+            Node::Missing(Absence::Pending)
+        }
+        (Published::Headless, b"\x03pin" | b"\x06prefer", Some(zone)) => Node::Zone(entry, zone),
+        (Published::Headless, b"\x03pin", None) => Node::EmptyNonTerminal,
+        (Published::Headless, b"\x06prefer", None) => Node::Service(entry),
+        _ => missing,
+    }
+}
+
+/// Whether zonal names lie below this one: `_zone` or `pin._zone` or `prefer._zone` of a headless service.
+#[cold]
+fn is_zonal_parent(entry: &ServiceEntry, left: &Left<'_>) -> bool {
+    let parent = match left.count {
+        4 => left.label(0) == b"_zone",
+        5 => left.label(1) == b"_zone" && matches!(left.label(0), b"pin" | b"prefer"),
+        _ => false,
+    };
+    parent && matches!(entry.published(), Published::Headless) && entry.has_endpoints()
 }
 
 /// Whether a missing name is that of a pod which a StatefulSet will bring, or may bring once its service exists.
@@ -638,6 +672,11 @@ fn ask_table<'a>(
             _ => aaaa(entry.endpoint_v6()),
         },
         (Node::Service(entry), RrType::SRV) => srv(SrvSet { entry, zone: apex, scope: SrvScope::Service }),
+        (Node::Zone(_, zone), RrType::A) => a(zone.v4()),
+        (Node::Zone(_, zone), RrType::AAAA) => aaaa(zone.v6()),
+        (Node::Zone(entry, zone), RrType::SRV) => {
+            srv(SrvSet { entry, zone: apex, scope: SrvScope::Zone(zone) })
+        }
         (Node::Endpoint(_, endpoint), RrType::A) => a(endpoint.v4()),
         (Node::Endpoint(_, endpoint), RrType::AAAA) => aaaa(endpoint.v6()),
         (Node::Endpoint(entry, endpoint), RrType::SRV) => {

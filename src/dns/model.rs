@@ -5,6 +5,7 @@
 //! Plain data without rules: who has a record is decided in `dns::records`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -101,8 +102,19 @@ pub struct Slice {
     pub ports: Vec<Port>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`.
     pub trigger_time: Option<Timestamp>,
+    /// `zone` of each endpoint, in their order; empty without the option `zonal` and when no endpoint has one. Apart from
+    /// the endpoints, so that it costs nothing when it is not wanted.
+    pub topology_zones: Box<[Option<Arc<str>>]>,
     /// When it came to be as it is, for `dns::explain`.
     pub seen: SeenAt,
+}
+
+impl Slice {
+    /// The endpoints, each with its topology zone.
+    pub fn endpoints_by_zone(&self) -> impl Iterator<Item = (&Endpoint, Option<&Arc<str>>)> {
+        let zones = self.topology_zones.iter().map(Option::as_ref);
+        self.endpoints.iter().zip(zones.chain(std::iter::repeat(None)))
+    }
 }
 
 /// One endpoint of a slice.

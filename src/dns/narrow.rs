@@ -5,6 +5,7 @@
 //! Pure. Without a value the object has no meaning for DNS: the caller treats it as deleted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::model::{
     Endpoint, Pod, Port, Protocol, Readiness, SeenAt, Selector, Service, ServiceKind, Set, Slice,
@@ -88,8 +89,26 @@ pub fn slice(meta: &Meta<'_>, object: &RawSlice<'_>) -> Narrowed<Slice> {
     let ports = object.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
     let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, family, &mut problems)).collect();
     let service = service.to_owned();
-    let slice = Slice { key, service, endpoints, ports, trigger_time, seen: SeenAt::default() };
+    let topology_zones = topology_zones(object);
+    let seen = SeenAt::default();
+    let slice = Slice { key, service, endpoints, ports, trigger_time, topology_zones, seen };
     Narrowed { value: Some(slice), problems }
+}
+
+/// The topology zone of each endpoint, equal ones shared; nothing when no endpoint has one.
+fn topology_zones(object: &RawSlice<'_>) -> Box<[Option<Arc<str>>]> {
+    let mut known: Vec<Arc<str>> = Vec::new();
+    let mut share = |zone: &str| {
+        known.iter().find(|it| ***it == *zone).cloned().unwrap_or_else(|| {
+            known.push(zone.into());
+            known[known.len() - 1].clone()
+        })
+    };
+    let endpoints = || object.endpoints.iter().flatten();
+    if endpoints().all(|it| it.zone.is_none()) {
+        return Box::default();
+    }
+    endpoints().map(|it| it.zone.as_deref().filter(|it| !it.is_empty()).map(&mut share)).collect()
 }
 
 /// A Pod with addresses that is not over: its phase is none of Succeeded, Failed and Unknown. A terminating pod has its

@@ -160,6 +160,9 @@ pub struct RawEndpoint<'a> {
     /// The name that the control plane gives it.
     #[serde(borrow)]
     pub hostname: Option<Text<'a>>,
+    /// Its topology zone.
+    #[serde(borrow)]
+    pub zone: Option<Text<'a>>,
     /// What is behind it.
     #[serde(borrow)]
     pub target_ref: Option<RawTarget<'a>>,

@@ -4,14 +4,15 @@
 //!
 //! Only ready endpoints have records; hostnames that are not ready are kept as `pending` labels, because their absence is
 //! answered with a shorter TTL. Equal (name, address) pairs of several slices are one. The result does not depend on the
-//! order of the slices or of their endpoints. How an entry is stored is the matter of `dns::entry`.
+//! order of the slices or of their endpoints. A topology zone of a headless service has the names of its endpoints there,
+//! whatever they are elsewhere. How an entry is stored is the matter of `dns::entry`.
 //! Sources: Kubernetes DNS specification 1.1.0 §2.3-2.4; CoreDNS `plugin/kubernetes` (endpoint names).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::EndpointNames;
-pub use super::entry::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry};
-use super::entry::{Names, NewName, common_prefix, rank};
+pub use super::entry::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry, TopologyZone};
+use super::entry::{Names, NewName, Uncommon, common_prefix, rank};
 use super::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
 use super::name::{BoxedName, Label, OwnerName, append_label, dashed_address, service_key};
 
@@ -63,8 +64,11 @@ pub fn service_entry(service: &Service, slices: &[&Slice], rules: RecordRules) -
     builder.text.reserve(endpoints * USUAL_LABEL);
     for slice in slices {
         let ports = builder.intern(PortList::new(slice.ports.iter()));
-        for endpoint in &slice.endpoints {
-            builder.add(endpoint, ports, rules.endpoint_names);
+        for (endpoint, zone) in slice.endpoints_by_zone() {
+            // Zonal names are those of headless services.
+            let zone = zone.filter(|_| matches!(published, Published::Headless));
+            let zone = zone.and_then(|it| builder.zone(it));
+            builder.add(endpoint, ports, zone, rules.endpoint_names);
         }
     }
     let hidden = rules.empty_services == EmptyServices::Hidden && !matches!(published, Published::Headless);
@@ -102,6 +106,8 @@ struct Row {
     ports: u16,
     origin: Origin,
     role: Role,
+    /// Place of the topology zone in the builder.
+    zone: Option<u16>,
 }
 
 /// A label in the text of the builder.
@@ -123,6 +129,8 @@ struct Builder {
     rows: Vec<Row>,
     port_lists: Vec<PortList>,
     pending: Vec<Label>,
+    /// Names of topology zones as length-prefixed lower-case labels.
+    zones: Vec<Box<[u8]>>,
 }
 
 impl Builder {
@@ -136,7 +144,22 @@ impl Builder {
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
-    fn add(&mut self, endpoint: &Endpoint, ports: u16, names: EndpointNames) {
+    /// `None` when no question can name the zone.
+    fn zone(&mut self, text: &str) -> Option<u16> {
+        let mut name = Vec::with_capacity(text.len() + 1);
+        for label in text.split('.') {
+            let at = name.len();
+            name.push(0);
+            name[at] = append_label(&mut name, label)?;
+        }
+        let at = self.zones.iter().position(|it| **it == name[..]).unwrap_or_else(|| {
+            self.zones.push(name.into());
+            self.zones.len() - 1
+        });
+        u16::try_from(at).ok()
+    }
+
+    fn add(&mut self, endpoint: &Endpoint, ports: u16, zone: Option<u16>, names: EndpointNames) {
         let pod = endpoint.pod.as_deref().filter(|_| names != EndpointNames::Hostname);
         if endpoint.readiness == Readiness::NotReady {
             let labels = [endpoint.hostname.as_deref(), pod].into_iter().flatten();
@@ -156,10 +179,10 @@ impl Builder {
                 let label = self.label(&dashed_address(address));
                 (label.expect("a dashed address is a label"), Origin::Address)
             });
-            self.rows.push(Row { label, address, ports, origin, role: Role::Primary });
+            self.rows.push(Row { label, address, ports, origin, role: Role::Primary, zone });
             if let Some(label) = extra {
                 let role = Role::Extra;
-                self.rows.push(Row { label, address, ports, origin: Origin::Pod, role });
+                self.rows.push(Row { label, address, ports, origin: Origin::Pod, role, zone });
             }
         }
     }
@@ -183,6 +206,9 @@ impl Builder {
         let mut kept = Vec::new();
         let names = self.names(&primary, &text, &mut kept);
         let extra_names = self.names(&extra, &text, &mut kept);
+        let zones = self.topology_zones(&rows, &text, &mut kept);
+        let distinct = names.distinct();
+        let common = extra_names.len() == 0 && distinct.is_none() && zones.is_empty();
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_unstable();
         pending.dedup();
@@ -191,15 +217,28 @@ impl Builder {
         let mut entry = ServiceEntry {
             key,
             published,
-            distinct: names.distinct(),
             names,
-            extra_names: (extra_names.len() > 0).then(|| Box::new(extra_names)),
+            uncommon: (!common).then(|| Box::new(Uncommon { extra_names, distinct, zones })),
             port_lists,
             pending: Box::default(),
         };
         pending.retain(|it| entry.endpoint(it.as_bytes()).is_none());
         entry.pending = pending.into();
         entry
+    }
+
+    /// What the service has in each topology zone, ascending by name. `rows`: in order.
+    fn topology_zones(&mut self, rows: &[Row], text: &[u8], kept: &mut Vec<u16>) -> Box<[TopologyZone]> {
+        let mut zones: Vec<(Box<[u8]>, u16)> = std::mem::take(&mut self.zones).into_iter().zip(0..).collect();
+        zones.sort_unstable();
+        let zones = zones.into_iter().filter_map(|(name, zone)| {
+            let primary = rows.iter().filter(|it| it.zone == Some(zone) && it.role == Role::Primary);
+            let rows: Vec<Row> = primary.copied().collect();
+            let groups: Vec<&[Row]> = rows.chunk_by(|a, b| a.label.of(text) == b.label.of(text)).collect();
+            let names = self.names(&groups, text, kept);
+            (!groups.is_empty()).then(|| TopologyZone { name, distinct: names.distinct(), names })
+        });
+        zones.collect()
     }
 
     /// `groups`: rows of one name each, ascending. `kept`: the port lists in use so far, in the order of the names: those

@@ -12,8 +12,10 @@ mod srv;
 mod transfer;
 mod updates;
 mod watch;
+mod zonal;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -52,7 +54,7 @@ pub struct Fixture {
 /// set prod/web web 0+3
 /// ```
 ///
-/// A set is followed by its service and first ordinal + replicas. In a slice the addresses follow the colon; `=` gives the hostname, `@` the pod name, a final `!` means not ready.
+/// A set is followed by its service and first ordinal + replicas. In a slice the addresses follow the colon; `=` gives the hostname, `@` the pod name, `%` the topology zone, a final `!` means not ready.
 pub fn inputs(text: &str) -> Vec<Input> {
     let (mut namespaces, mut services, mut slices) = (Vec::new(), Vec::new(), Vec::new());
     let (mut pods, mut sets) = (Vec::new(), Vec::new());
@@ -126,11 +128,14 @@ fn port(text: &str) -> Port {
 /// `number` makes the name of the slice.
 fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
     let colon = words.iter().position(|it| *it == ":").expect("a slice has a colon before its addresses");
+    let zone = |word: &str| word.split_once('%').map(|(_, zone)| zone.trim_end_matches('!').into());
+    let zones: Vec<Option<Arc<str>>> = words[colon + 1..].iter().map(|it| zone(it)).collect();
     let endpoints = words[colon + 1..].iter().map(|word| {
         let (word, readiness) = match word.strip_suffix('!') {
             Some(word) => (word, Readiness::NotReady),
             None => (*word, Readiness::Ready),
         };
+        let word = word.split_once('%').map_or(word, |(word, _)| word);
         let (word, pod) = word.split_once('@').map_or((word, None), |(word, pod)| (word, Some(pod.into())));
         let (address, hostname) =
             word.split_once('=').map_or((word, None), |(word, it)| (word, Some(it.into())));
@@ -144,6 +149,7 @@ fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
         endpoints: endpoints.collect(),
         ports: words[..colon].iter().map(|it| port(it)).collect(),
         trigger_time: None,
+        topology_zones: if zones.iter().any(Option::is_some) { zones.into() } else { Box::default() },
         seen: SeenAt::default(),
     }
 }
