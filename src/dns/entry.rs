@@ -90,9 +90,10 @@ pub enum Published {
 }
 
 /// Where a name came from, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Origin {
     /// `hostname` of an endpoint.
+    #[default]
     Hostname,
     /// The name of the target pod.
     Pod,
@@ -365,7 +366,7 @@ impl Names {
             text.extend_from_slice(name.label);
             ends.push(text.len() as u32);
         }
-        let ends = if text.len() <= usize::from(u16::MAX) {
+        let ends = if u16::try_from(text.len()).is_ok() {
             Ends::Short(ends.into_iter().map(|it| it as u16).collect())
         } else {
             Ends::Long(ends.into())
@@ -471,12 +472,6 @@ impl<T: Copy> PerName<T> {
             Self::Same(value) => *value,
             Self::Each(values) => values[at],
         }
-    }
-}
-
-impl Default for Origin {
-    fn default() -> Self {
-        Self::Hostname
     }
 }
 

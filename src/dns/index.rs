@@ -123,10 +123,11 @@ fn differing(old: Option<&ServiceEntry>, new: Option<&ServiceEntry>, mut visit: 
     let (old, new) = (old.map(ServiceEntry::addresses).unwrap_or_default(), new.map(ServiceEntry::addresses));
     let new = new.unwrap_or_default();
     // The lists are in the order of the names: the usual change leaves all but one in place.
-    middle(old.v4, new.v4).iter().for_each(|it| visit((*it).into()));
-    middle(old.v6, new.v6).iter().for_each(|it| visit((*it).into()));
-    new.cluster_v4.iter().for_each(|it| visit((*it).into()));
-    new.cluster_v6.iter().for_each(|it| visit((*it).into()));
+    let v4 = middle(old.v4, new.v4).iter().chain(new.cluster_v4).map(|it| IpAddr::from(*it));
+    let v6 = middle(old.v6, new.v6).iter().chain(new.cluster_v6).map(|it| IpAddr::from(*it));
+    for address in v4.chain(v6) {
+        visit(address);
+    }
 }
 
 impl Index {
@@ -211,8 +212,8 @@ impl Index {
         if *state.namespaces == namespaces {
             return;
         }
-        let gone = |it: &Box<[u8]>| !namespaces.contains(it);
-        if state.namespaces.iter().any(gone) {
+        let gone = |it: &[u8]| !namespaces.contains(it);
+        if state.namespaces.iter().any(|it| gone(it)) {
             let leaving = state.services.iter().filter(|it| !namespaces.contains(it.namespace()));
             for entry in leaving.cloned().collect::<Vec<_>>() {
                 state.set(entry.key(), None);

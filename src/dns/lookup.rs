@@ -132,7 +132,7 @@ pub struct Target<'a> {
 
 impl Target<'_> {
     /// Octets of the name in wire form. More than 255 when the zone's own name is very long: no such name exists.
-    pub fn len(&self) -> usize {
+    pub fn wire_len(&self) -> usize {
         let endpoint = self.endpoint.map_or(0, |it| 1 + it.len());
         endpoint + self.service.len() + b"\x03svc".len() + self.zone.wire().len()
     }

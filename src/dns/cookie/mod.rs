@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn hex(octets: &[u8]) -> String {
-        octets.iter().map(|it| format!("{it:02x}")).collect()
+        octets.iter().map(|it| format!("{it:02x}")).collect::<Vec<_>>().concat()
     }
 
     fn secrets(hex: &[&str]) -> Secrets {

@@ -48,7 +48,7 @@ enum Objects {
 
 impl ZoneContent {
     /// `apex`: of one of `zones`. `index`: a snapshot.
-    pub fn new(index: Index, mut zones: Zones, apex: OwnerName) -> Self {
+    pub fn new(index: Index, mut zones: Zones, apex: &OwnerName) -> Self {
         zones.shuffle = Shuffle::Off;
         let forward = zones.longest_match(apex.as_name()).is_some_and(|(it, _)| it.kind == ZoneKind::Forward);
         let objects = match reverse_name(apex.as_name()) {
@@ -59,7 +59,7 @@ impl ZoneContent {
         let fixed: &[&[u8]] =
             if forward { &[b"", b"\x0bdns-version", Soa::NAME_SERVER] } else { &[b"", Soa::NAME_SERVER] };
         let names: Vec<OwnerName> = fixed.iter().filter_map(|it| below(it, apex)).collect();
-        Self { index, zones, apex, records: Vec::new().into_iter(), names: names.into_iter(), objects }
+        Self { index, zones, apex: *apex, records: Vec::new().into_iter(), names: names.into_iter(), objects }
     }
 
     /// The SOA record; none when the zone's name is too long for one.
@@ -91,7 +91,7 @@ impl ZoneContent {
     /// The names of the next object; `None` at the end.
     fn next_names(&mut self) -> Option<Vec<OwnerName>> {
         match &mut self.objects {
-            Objects::Services(services) => services.next().map(|it| service_names(&it, self.apex)),
+            Objects::Services(services) => services.next().map(|it| service_names(&it, &self.apex)),
             Objects::Addresses(first, last) => {
                 let mut found = None;
                 self.index.view().any_address_within(*first, *last, |_, address| {
@@ -127,12 +127,12 @@ impl Iterator for ZoneContent {
 }
 
 /// The name made of length-prefixed labels and an apex; `None` when it is too long to exist.
-fn below(labels: &[u8], apex: OwnerName) -> Option<OwnerName> {
+fn below(labels: &[u8], apex: &OwnerName) -> Option<OwnerName> {
     OwnerName::read(&[labels, apex.as_name().wire()].concat()).ok()
 }
 
 /// Names at and below a service that may own records, each once.
-fn service_names(entry: &ServiceEntry, apex: OwnerName) -> Vec<OwnerName> {
+fn service_names(entry: &ServiceEntry, apex: &OwnerName) -> Vec<OwnerName> {
     let service = [entry.key(), &b"\x03svc"[..]].concat();
     let ports: BTreeSet<(&[u8], Protocol)> = entry.named_ports().map(|it| (it.name, it.protocol)).collect();
     let ports = ports.into_iter().map(|(name, protocol)| {

@@ -69,7 +69,7 @@ pub fn transfer(packet: &[u8], client: IpAddr, index: &Index, zones: &Zones) -> 
     }
     let snapshot = index.snapshot();
     let (sync, serial) = (snapshot.sync(), snapshot.view().serial());
-    let content = || ZoneContent::new(snapshot, zones.clone(), request.name.to_owner());
+    let content = || ZoneContent::new(snapshot, zones.clone(), &request.name.to_owner());
     let (rcode, messages) = match decide(&request, packet, client, zones, sync, serial) {
         Decision::Ordinary => return None,
         Decision::Error(rcode) => (rcode, Messages::error(&request, zones, rcode)),

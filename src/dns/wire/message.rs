@@ -61,7 +61,7 @@ pub struct Full;
 impl<'b> Message<'b> {
     pub fn begin(
         request: &Request<'_>,
-        fixed: &Fixed,
+        fixed: Fixed,
         additions: &Additions,
         zones: &Zones,
         limit: usize,
@@ -83,10 +83,14 @@ impl<'b> Message<'b> {
         self.out[self.at..self.at + opt.len()].copy_from_slice(opt);
         self.at += opt.len();
         self.counts[Section::Additional as usize] += u16::from(!opt.is_empty());
-        let [a, b, c, d] = request.header.reply(self.flags, self.rcode, zones.recursion());
-        let [[e, f], [g, h], [i, j]] = self.counts.map(u16::to_be_bytes);
-        if let Some(header) = self.out.first_chunk_mut::<HEADER>() {
-            *header = [a, b, c, d, 0, 1, e, f, g, h, i, j];
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&request.header.reply(self.flags, self.rcode, zones.recursion()));
+        header[5] = 1;
+        for (place, count) in header[6..].as_chunks_mut::<2>().0.iter_mut().zip(self.counts) {
+            *place = count.to_be_bytes();
+        }
+        if let Some(place) = self.out.first_chunk_mut() {
+            *place = header;
         }
         let zone = zones.label_of(None);
         Composed { len: self.at, rcode: self.rcode, rr_type: Some(request.rr_type), zone }

@@ -44,6 +44,15 @@ pub struct Composed {
     pub zone: usize,
 }
 
+/// What a reply is like besides its records.
+struct Form {
+    /// Largest size in octets, 512 at least.
+    limit: usize,
+    additions: Additions,
+    /// Of every SOA record.
+    serial: u32,
+}
+
 /// Composes replies; keeps the lists that it needs while it does.
 #[derive(Debug)]
 pub struct Composer {
@@ -105,27 +114,30 @@ impl Composer {
             Verdict::Onward(..) => return Handled::Onward,
             Verdict::Refused(rcode) => refuse(&request, Fixed::refused(rcode), cookie, zones, out),
             Verdict::Answer(answer) => {
-                let limit = request.limit(transport, zones).into();
-                let additions = Additions::of(&answer, view.freshness(), cookie);
-                let composed = self.compose(&request, &answer, view.serial(), &additions, zones, limit, out);
+                let form = Form {
+                    limit: request.limit(transport, zones).into(),
+                    additions: Additions::of(&answer, view.freshness(), cookie),
+                    serial: view.serial(),
+                };
+                let composed = self.compose(&request, &answer, &form, zones, out);
                 Composed { zone: zones.label_of(answer.zone), ..composed }
             }
         })
     }
 
-    /// The reply to a request in at most `limit` octets of `out`; `limit` is at least 512.
-    pub fn compose(
+    /// The reply to a request.
+    fn compose(
         &mut self,
         request: &Request<'_>,
         answer: &Answer<'_>,
-        serial: u32,
-        additions: &Additions,
+        form: &Form,
         zones: &Zones,
-        limit: usize,
         out: &mut [u8],
     ) -> Composed {
+        let serial = form.serial;
         let fixed = Fixed::of(answer);
-        let mut message = Message::begin(request, &fixed, additions, zones, limit.min(out.len()), out);
+        let mut message =
+            Message::begin(request, fixed, &form.additions, zones, form.limit.min(out.len()), out);
         if matches!(answer.outcome, Outcome::NotOurZone | Outcome::NotSynced) {
             return message.end(request, zones);
         }
@@ -166,7 +178,7 @@ impl Composer {
             Records::Srv(set) => self.srv(message, owner, *set, zones),
             Records::Ptr(targets) => {
                 let mut suffix = None;
-                targets.iter().filter(|it| it.len() <= MAX_NAME).all(|target| {
+                targets.iter().filter(|it| it.wire_len() <= MAX_NAME).all(|target| {
                     message.record(Section::Answer, |it| {
                         it.head(owner.at, RrType::PTR, zones.ttl)?;
                         it.target(*target, &mut suffix)
@@ -352,5 +364,5 @@ pub fn refuse(
     out: &mut [u8],
 ) -> Composed {
     let additions = Additions { cookie, ..Additions::default() };
-    Message::begin(request, &fixed, &additions, zones, out.len(), out).end(request, zones)
+    Message::begin(request, fixed, &additions, zones, out.len(), out).end(request, zones)
 }
