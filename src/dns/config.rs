@@ -383,28 +383,36 @@ impl DnsConfig {
     }
 }
 
+/// The zones that an entry stands for: its name, or the reverse zones of a CIDR block.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn zone_names(text: &str) -> Result<Vec<OwnerName>, String> {
+    let names = match text.parse::<IpNet>() {
+        Ok(block) if block.prefix_len() == 0 => {
+            return Err(format!("{text:?} covers everything; write in-addr.arpa or ip6.arpa"));
+        }
+        Ok(block) if block.addr() != block.network() => {
+            return Err(format!("{text:?} has bits set behind its prefix; write {}", block.trunc()));
+        }
+        Ok(block) => reverse_zones(block),
+        Err(_) if text.contains('/') => return Err(format!("{text:?} is no CIDR block")),
+        Err(_) => vec![text.to_owned()],
+    };
+    let parse = |name: &String| name.parse().map_err(|error| format!("{text:?} is no zone: {error}"));
+    names.iter().map(parse).collect()
+}
+
 /// Turns `zones` into zones: names, or CIDR blocks that are split at the octet or nibble boundary below them.
 fn zones(texts: &[String]) -> Result<Vec<Zone>, ConfigError> {
     let mut served: Vec<Zone> = Vec::with_capacity(texts.len());
     for (at, text) in texts.iter().enumerate() {
         let key = || format!("zones[{at}]");
-        let names = match text.parse::<IpNet>() {
-            Ok(block) if block.prefix_len() == 0 => {
-                return fail(key(), format!("{text:?} covers everything; write in-addr.arpa or ip6.arpa"));
-            }
-            Ok(block) if block.addr() != block.network() => {
-                let network = block.trunc();
-                return fail(key(), format!("{text:?} has bits set behind its prefix; write {network}"));
-            }
-            Ok(block) => reverse_zones(block),
-            Err(_) if text.contains('/') => return fail(key(), format!("{text:?} is no CIDR block")),
-            Err(_) => vec![text.clone()],
+        let names = match zone_names(text) {
+            Ok(names) => names,
+            Err(reason) => return fail(key(), reason),
         };
-        for name in names {
-            let apex: OwnerName = match name.parse() {
-                Ok(apex) => apex,
-                Err(error) => return fail(key(), format!("{text:?} is no zone: {error}")),
-            };
+        for apex in names {
             if apex.as_name().label_count() == 0 {
                 return fail(key(), "the root zone cannot be served");
             }

@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dns::config::{ConfigError, DnsConfig, Zone, Zones};
-use crate::dns::lookup::{Answer, MAX_CHAIN, Outcome, RrType};
+use crate::dns::config::{ConfigError, DnsConfig, Zone, Zones, zone_names};
+use crate::dns::lookup::{Absence, Answer, MAX_CHAIN, Outcome, RrType};
 use crate::dns::name::{NameRef, OwnerName};
 use crate::dns::request::Request;
 
@@ -58,7 +58,8 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
             let target = answer.aliases.last().copied()?;
             zones.longest_match(target).is_none().then_some(Onward::Chase(target))
         }
-        Outcome::NxDomain(..) => {
+        // What is pending is known here: others would deny it for longer than it takes to become ready.
+        Outcome::NxDomain(_, Absence::Unknown) => {
             let name = answer.aliases.last().copied().unwrap_or(request.name);
             let within = |it: &OwnerName| name.relative_to(it.as_name()).is_some();
             forwarding.fallthrough.iter().any(within).then_some(Onward::Fallthrough(name))
@@ -84,16 +85,17 @@ impl Forwarding {
             if !recursion && !hosts {
                 return invalid(key(), "missing names have nobody to be asked of: set upstream or hosts");
             }
-            let name: OwnerName = match text.parse() {
-                Ok(name) => name,
-                Err(error) => return invalid(key(), format!("{text:?} is no zone: {error}")),
+            let names = match zone_names(text) {
+                Ok(names) => names,
+                Err(reason) => return invalid(key(), reason),
             };
-            if name.as_name().label_count() == 0 {
-                fallthrough.extend(served.iter().filter_map(|it| OwnerName::read(it.apex().wire()).ok()));
-            } else if served.iter().any(|it| name.as_name().relative_to(it.apex()).is_some()) {
+            for name in names {
+                let within = |it: &Zone| name.as_name().relative_to(it.apex()).is_some();
+                if name.as_name().label_count() > 0 && !served.iter().any(within) {
+                    return invalid(key(), format!("{name} is no zone served, nor within one"));
+                }
+                // Only names of ours are asked about, so the root stands for every zone served.
                 fallthrough.push(name);
-            } else {
-                return invalid(key(), format!("{name} is no zone served, nor within one"));
             }
         }
         Ok(Self { recursion, hosts, fallthrough })
@@ -200,6 +202,8 @@ mod tests {
         svc prod/inner -> ext.prod.svc.cluster.local
         svc prod/here -> web.prod.svc.cluster.local
         svc prod/gone -> nobody.prod.svc.cluster.local
+        svc prod/slow headless http:80
+        slice prod/slow http:80 : 10.0.0.1=slow-0!
         svc prod/loop -> loop.prod.svc.cluster.local
     ";
 
@@ -254,6 +258,19 @@ mod tests {
                 all,
                 "gone.prod.svc.cluster.local A",
                 "fallthrough nobody.prod.svc.cluster.local.",
+            ),
+            ("what is about to be ready", all, "slow.prod.svc.cluster.local A", "-"),
+            (
+                "a block of addresses",
+                "{upstream: [10.0.0.10], fallthrough: [203.0.113.0/24]}",
+                "9.113.0.203.in-addr.arpa PTR",
+                "fallthrough 9.113.0.203.in-addr.arpa.",
+            ),
+            (
+                "not the next one",
+                "{upstream: [10.0.0.10], fallthrough: [203.0.113.0/24]}",
+                "9.114.0.203.in-addr.arpa PTR",
+                "-",
             ),
             ("part of a zone", part, "web.dev.svc.cluster.local A", "fallthrough web.dev.svc.cluster.local."),
             ("the other part", part, "nobody.prod.svc.cluster.local A", "-"),
