@@ -560,6 +560,37 @@ fn another_server_may_know_what_one_refuses() {
     assert_eq!(print(&ask(&ordinal, &query("broken.example. A"))), "SERVFAIL ra");
 }
 
+#[test]
+fn more_questions_than_fit_fail_and_hurt_nobody() {
+    let silent = Upstream::start(|_, _, _| None);
+    let ordinal = with_upstream(&silent, &[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.connect(ordinal.dns()).expect("connected");
+    socket.set_read_timeout(Some(common::DEADLINE)).expect("a timeout");
+    let count = 600;
+    let reading = socket.try_clone().expect("another handle");
+    let replies = std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        (0..count)
+            .map(|_| {
+                reading.recv(&mut buffer).map(|len| Message::from_vec(&buffer[..len]).expect("a message"))
+            })
+            .collect::<Result<Vec<_>, _>>()
+    });
+    for number in 0..count {
+        let question = query(&format!("host-{number}.example. A"));
+        socket.send(&question.to_vec().expect("encodes")).expect("sent");
+    }
+    assert_eq!(ask(&ordinal, &query("web.prod.svc.cluster.local. A")).answers.len(), 1);
+    let replies = replies.join().expect("the reader does not panic").expect("every question is answered");
+    assert!(replies.iter().all(|it| print(it) == "SERVFAIL ra"));
+    let (_, metrics) = ordinal.http_get("/metrics");
+    for reason in ["busy", "timeout"] {
+        let line = format!("ordinal_dns_forward_failures_total{{reason=\"{reason}\"}}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+}
+
 /// A forwarder whose upstream is the server under test. `hide`: sends a query of its own instead of the one it got.
 fn circle(hide: bool) -> (SocketAddr, Arc<Mutex<Option<SocketAddr>>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");

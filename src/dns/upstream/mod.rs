@@ -40,9 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(4);
 /// Times one question is asked when nothing answers; more when there are more servers.
 const ATTEMPTS: usize = 3;
-/// Questions on their way at once, each with a socket or two; below the descriptor limit of a plain process. At this
-/// number further ones fail.
-const MAX_IN_FLIGHT: usize = 384;
+/// Sockets in use at once: with the connections of clients, below the descriptor limit of a plain process. At this number
+/// further questions fail.
+const MAX_SOCKETS: usize = 384;
 /// Octets of responses kept: about 50 000 of the usual size.
 const CACHE_SIZE: usize = 16 << 20;
 
@@ -76,7 +76,7 @@ pub struct Upstream {
     cache: Mutex<Cache<Failure>>,
     /// By cache key, RD and transport.
     waiting: Mutex<HashMap<Box<[u8]>, WeakShared<Exchange>>>,
-    permits: Semaphore,
+    sockets: Semaphore,
     /// Keyed by the operating system: ids must not be guessed.
     ids: RandomState,
     queries: AtomicU64,
@@ -97,7 +97,7 @@ impl Upstream {
             preferred: AtomicUsize::new(0),
             cache: Mutex::new(Cache::new(CACHE_SIZE)),
             waiting: Mutex::default(),
-            permits: Semaphore::new(MAX_IN_FLIGHT),
+            sockets: Semaphore::new(MAX_SOCKETS),
             token: RandomState::new().hash_one(0u64),
             ids,
             queries: AtomicU64::new(0),
@@ -163,11 +163,11 @@ impl Upstream {
 
     /// Asks, and keeps the outcome.
     async fn fetch(&self, key: Box<[u8]>, question: &Question, transport: Transport) -> Outcome<Failure> {
-        let Ok(_permit) = self.permits.try_acquire() else { return Err(Failure::Busy) };
         let outcome = self.race(question, transport).await.map(Arc::from);
         let lifetime = match &outcome {
             Ok(octets) => Response::read(octets).and_then(|it| it.lifetime()),
-            Err(_) => Some(FAILURE_LIFETIME),
+            Err(Failure::Busy) => None,
+            Err(Failure::Timeout | Failure::Network) => Some(FAILURE_LIFETIME),
         };
         // A server that was told not to recurse may have said less than it could.
         if let Some(lifetime) = lifetime.filter(|_| question.recursion_desired) {
@@ -184,6 +184,7 @@ impl Upstream {
         let mut attempts = FuturesUnordered::new();
         let mut started = 0;
         let mut refusal = None;
+        let mut failure = Failure::Busy;
         let mut start_next = true;
         loop {
             // A server that has answered is not asked the same thing again.
@@ -194,7 +195,7 @@ impl Upstream {
                 started += 1;
             }
             if attempts.is_empty() || (refusal.is_some() && count == 1) {
-                return refusal.ok_or(Failure::Network);
+                return refusal.ok_or(failure);
             }
             let patience = (tokio::time::Instant::now() + PATIENCE).min(deadline);
             start_next = tokio::select! {
@@ -208,6 +209,9 @@ impl Upstream {
                         true
                     }
                     Err(error) => {
+                        if error.kind() != io::ErrorKind::ResourceBusy {
+                            failure = Failure::Network;
+                        }
                         debug!(server = %self.servers[server], %error, "an upstream server cannot be asked");
                         true
                     }
@@ -222,6 +226,7 @@ impl Upstream {
 
     async fn attempt(&self, server: usize, question: &Question, transport: Transport) -> io::Result<Vec<u8>> {
         let server = self.servers[server];
+        let Ok(_socket) = self.sockets.try_acquire() else { return Err(io::ErrorKind::ResourceBusy.into()) };
         let query = |edns| {
             let id = self.ids.hash_one(self.queries.fetch_add(1, Ordering::Relaxed));
             question.to_query(id as u16, self.token, edns)
