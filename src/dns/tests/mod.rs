@@ -2,6 +2,7 @@
 
 mod explain;
 mod faults;
+mod ferret;
 mod messages;
 mod names;
 mod oracle;
