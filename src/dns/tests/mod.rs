@@ -3,6 +3,7 @@
 mod explain;
 mod faults;
 mod ferret;
+mod grammar;
 mod messages;
 mod names;
 mod oracle;
