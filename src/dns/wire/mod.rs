@@ -12,6 +12,8 @@
 mod address;
 mod message;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use self::address::{Address, address_head, write_record};
 use self::message::{Message, Owner, Section};
 use super::config::{Shuffle, Zones};
@@ -263,8 +265,10 @@ impl Composer {
             return true;
         }
         let suffix = suffix.as_bytes();
-        // A datagram holds a part of a huge set at most: that part begins anywhere.
         let slots = set.slots();
+        // What was found out about few places is not looked up again.
+        let mut few = [Place::default(); FEW];
+        // A datagram holds a part of a huge set at most: that part begins anywhere.
         let first = if slots > MAX_SRV && zones.shuffle == Shuffle::On {
             self.random.below(slots as u32) as usize
         } else {
@@ -275,9 +279,12 @@ impl Composer {
         let mut last: Option<(&PortList, usize)> = None;
         for slot in (first..slots).chain(0..first) {
             let Some(ports) = set.ports(slot) else { continue };
-            let (v4, v6) = set.addresses(slot);
-            let addresses = v4.len() + v6.len();
-            if addresses == 0 || suffix.len() + set.label(slot).map_or(0, |it| 1 + it.len()) > MAX_NAME {
+            let found = Place::new(set, slot);
+            if let Some(place) = few.get_mut(slot) {
+                *place = found;
+            }
+            let addresses = found.v4.len() + found.v6.len();
+            if addresses == 0 || suffix.len() + found.label.map_or(0, |it| 1 + it.len()) > MAX_NAME {
                 continue;
             }
             if !last.is_some_and(|(it, _)| std::ptr::eq(it, ports)) {
@@ -305,8 +312,12 @@ impl Composer {
             self.random.shuffle(&mut self.srv);
         }
         let weight = weight_of(pairs);
+        let place = |slot: u32| {
+            let known = few.get(slot as usize).copied();
+            known.unwrap_or_else(|| Place::new(set, slot as usize))
+        };
         for (slot, port) in &self.srv {
-            let label = set.label(*slot as usize);
+            let label = place(*slot).label;
             let Some(name_at) = message.srv(owner.at, zones.ttl, weight, *port, label, suffix) else {
                 return false;
             };
@@ -320,12 +331,28 @@ impl Composer {
                 self.written.dedup_by_key(|(slot, _)| *slot);
             }
             for (slot, at) in &self.written {
-                let (v4, v6) = set.addresses(*slot as usize);
+                let Place { v4, v6, .. } = place(*slot);
                 message.glue(*at, v4, zones.ttl);
                 message.glue(*at, v6, zones.ttl);
             }
         }
         all
+    }
+}
+
+/// What is written of one target.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    label: Option<&'a [u8]>,
+    v4: &'a [Ipv4Addr],
+    v6: &'a [Ipv6Addr],
+}
+
+impl<'a> Place<'a> {
+    #[inline]
+    fn new(set: SrvSet<'a>, slot: usize) -> Self {
+        let (v4, v6) = set.addresses(slot);
+        Self { label: set.label(slot), v4, v6 }
     }
 }
 
