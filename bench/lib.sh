@@ -4,6 +4,8 @@
 #   BENCH_ORDINAL=PATH    measure this binary instead of building one
 #   BENCH_MAX_LOAD=1.0    highest 1-minute load average to measure at
 #   BENCH_FORCE=1         measure in any case (the numbers mean little)
+#   BENCH_MIN_UTIL=0.97   saturated runs with a less busy server do not count
+#   BENCH_MAX_FOREIGN=0.05  runs below saturation in which others used more of the two CPUs do not count
 #   BENCH_OUT=DIR         keep the raw lines of every run there
 set -euo pipefail
 
