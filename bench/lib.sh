@@ -116,7 +116,9 @@ declare -A pid_of=()
 start() {
     local name="$1"
     shift
-    "$@" >"$work/$name.log" 2>&1 </dev/null &
+    # At once: the line `ready` of an earlier process must not be taken for this one's.
+    : >"$work/$name.log"
+    "$@" >>"$work/$name.log" 2>&1 </dev/null &
     pid_of[$name]=$!
     pids+=($!)
 }
@@ -128,10 +130,12 @@ stop() {
 
 # start_api [SHAPE…]: the embedded API server alone, in a process of its own, holding the data set.
 start_api() {
+    local made
     start api "${on_client_cpu[@]}" env -u KUBECONFIG "$ordinal" up --components= --simulate-node=false --log-level=warn \
         --api-listen="$api" --http-listen=127.0.0.1:0 --kubeconfig-out="$kubeconfig"
     wait_for 20 api grep -q ^ready "$work/api.log"
-    say "data: $("$tool" apply --kubeconfig "$kubeconfig" "$@")"
+    made="$("$tool" apply --kubeconfig "$kubeconfig" "$@")"
+    say "data: $made"
 }
 
 # ordinal_command [DNS-PORT]: words.
