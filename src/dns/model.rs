@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::skipped::Problem;
 use crate::model::ObjectKey;
 
 /// A Service, reduced to what answers depend on.
@@ -89,7 +90,7 @@ pub struct Port {
     pub name: Box<str>,
 }
 
-/// An EndpointSlice with addresses, reduced to what answers depend on.
+/// An EndpointSlice, reduced to what answers depend on. One of names instead of addresses has no endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     /// Namespace and name.
@@ -105,6 +106,8 @@ pub struct Slice {
     /// `zone` of each endpoint, in their order; empty without the option `zonal` and when no endpoint has one. Apart from
     /// the endpoints, so that it costs nothing when it is not wanted.
     pub topology_zones: Box<[Option<Arc<str>>]>,
+    /// The first few parts that were left out, for `dns::explain`.
+    pub left_out: Box<[Problem]>,
     /// When it came to be as it is, for `dns::explain`.
     pub seen: SeenAt,
 }

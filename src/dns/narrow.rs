@@ -17,6 +17,9 @@ use super::skipped::{Problem, Reason};
 /// Label that ties a slice to its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// Parts left out of one slice that are remembered.
+const MAX_LEFT_OUT: usize = 4;
+
 /// What an object means to DNS.
 #[derive(Debug, Clone)]
 pub struct Narrowed<T> {
@@ -67,7 +70,8 @@ pub fn service(meta: &Meta<'_>, object: &RawService<'_>) -> Narrowed<Service> {
     Narrowed { value: Some(service), problems }
 }
 
-/// A slice of addresses that names its Service. FQDN slices have no defined meaning (kubernetes/kubernetes#114210).
+/// A slice that names its Service. FQDN slices have no defined meaning (kubernetes/kubernetes#114210): they are known, so
+/// that explanations can tell of them, but have no endpoints.
 pub fn slice(meta: &Meta<'_>, object: &RawSlice<'_>) -> Narrowed<Slice> {
     let Some(key) = meta.key() else { return Narrowed::nothing() };
     let mut problems = Vec::new();
@@ -80,18 +84,22 @@ pub fn slice(meta: &Meta<'_>, object: &RawSlice<'_>) -> Narrowed<Slice> {
             None
         }
     };
-    if service.is_none() {
+    let Some(service) = service else {
         problems.push(Problem::new(Reason::NoServiceLabel, SERVICE_NAME_LABEL));
-    }
-    let (Some(service), Some(family)) = (service, family) else { return Narrowed { value: None, problems } };
+        return Narrowed { value: None, problems };
+    };
     let annotations = meta.annotations.as_ref();
     let trigger_time = annotations.and_then(|it| it.trigger_time.as_deref()).and_then(|it| it.parse().ok());
-    let ports = object.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
-    let endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, family, &mut problems)).collect();
+    let (mut endpoints, mut ports) = (Vec::new(), Vec::new());
+    if let Some(family) = family {
+        ports = object.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
+        endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, family, &mut problems)).collect();
+    }
     let service = service.to_owned();
-    let topology_zones = topology_zones(object);
+    let left_out = problems.iter().take(MAX_LEFT_OUT).cloned().collect();
+    let topology_zones = family.map(|_| topology_zones(object)).unwrap_or_default();
     let seen = SeenAt::default();
-    let slice = Slice { key, service, endpoints, ports, trigger_time, topology_zones, seen };
+    let slice = Slice { key, service, endpoints, ports, trigger_time, topology_zones, left_out, seen };
     Narrowed { value: Some(slice), problems }
 }
 
@@ -254,14 +262,18 @@ mod tests {
         let ports: Vec<_> = got.ports.iter().map(|it| (&*it.name, it.protocol, it.number)).collect();
         assert_eq!(ports, [("http", Protocol::Tcp, 80), ("", Protocol::Udp, 53)]);
 
-        for (change, why) in [
-            (json!({"addressType": "FQDN"}), "names are not addresses"),
-            (json!({"metadata": {"namespace": "prod", "name": "web-1"}}), "no service label"),
-        ] {
+        let changed = |key: &str, to: Value| {
             let mut object = object.clone();
-            object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            assert_eq!(value::<Slice>(&object), None, "{why}");
-        }
+            object[key] = to;
+            value::<Slice>(&object)
+        };
+        assert_eq!(
+            changed("metadata", json!({"namespace": "prod", "name": "web-1"})),
+            None,
+            "no service label"
+        );
+        let names = changed("addressType", json!("FQDN")).unwrap();
+        assert!(names.endpoints.is_empty() && names.ports.is_empty(), "names are not addresses: {names:?}");
     }
 
     #[test]

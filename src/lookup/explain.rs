@@ -38,7 +38,7 @@ pub async fn run(name: &str, record_type: &str, http: SocketAddr) -> anyhow::Res
     let explanation: Explanation = serde_json::from_slice(&body)
         .with_context(|| format!("http://{http} sent something other than an explanation"))?;
     print!("{}", text(&explanation));
-    Ok(!explanation.records.is_empty() && explanation.rcode.as_deref() == Some("NOERROR"))
+    Ok(!explanation.records.is_empty() && explanation.rcode.is_none_or(|it| it == "NOERROR"))
 }
 
 async fn get(name: &str, record_type: &str, http: SocketAddr) -> anyhow::Result<(StatusCode, Vec<u8>)> {
@@ -76,7 +76,8 @@ fn text(explanation: &Explanation) -> String {
         (Some("NOERROR"), _) => format!("{name} {type}: {total} records"),
         (Some("NXDOMAIN"), _) => format!("{name} {type}: does not exist (NXDOMAIN)"),
         (Some(other), _) => format!("{name} {type}: {other}"),
-        (None, _) => format!("{name} {type}: forwarded"),
+        (None, 0) => format!("{name} {type}: others are asked"),
+        (None, _) => format!("{name} {type}: others are asked for the rest"),
     };
     if let Some(ttl) = ttl {
         let _ = write!(text, ", TTL {ttl}");

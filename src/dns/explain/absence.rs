@@ -13,6 +13,7 @@ use crate::dns::lookup::{MAX_CHAIN, Outcome, RrType, lookup};
 use crate::dns::model::{Endpoint, Protocol, Readiness, Service, ServiceKind, Slice};
 use crate::dns::name::{NameRef, OwnerName, ReverseName, labels, pod_address, reverse_name, service_key};
 use crate::dns::records::{Published, ServiceEntry};
+use crate::dns::skipped::Problem;
 use crate::model::ObjectKey;
 
 /// The types a name of ours can own.
@@ -37,23 +38,39 @@ pub(super) fn first_missing(facts: &Facts<'_>, zone: &Zone, name: NameRef<'_>) -
 
 /// Why a name of `zone` does not exist.
 pub(super) fn missing(facts: &Facts<'_>, zone: &Zone, name: NameRef<'_>) -> Vec<String> {
-    let mut reasons = match zone.kind {
+    match zone.kind {
         ZoneKind::Forward => match name.relative_to(zone.apex()) {
             Some(left) => forward(facts, zone, left),
             None => Vec::new(),
         },
         ZoneKind::Reverse => reverse(facts, zone, name),
-    };
-    if falls_through(facts, name) {
-        reasons.push("so the upstream servers are asked (option fallthrough)".into());
     }
-    reasons
 }
 
-fn falls_through(facts: &Facts<'_>, name: NameRef<'_>) -> bool {
-    let within =
-        |zone: &String| zone.parse::<OwnerName>().is_ok_and(|it| name.relative_to(it.as_name()).is_some());
-    !facts.config.upstream.is_empty() && facts.config.fallthrough.iter().any(within)
+/// Who is asked about names that are not ours; `None` if there is nobody.
+pub(super) fn others(facts: &Facts<'_>) -> Option<&'static str> {
+    match (facts.zones.forwarding.hosts, facts.zones.forwarding.recursion) {
+        (false, false) => None,
+        (true, false) => Some("the hosts files are"),
+        (false, true) => Some("the upstream servers are"),
+        (true, true) => Some("the hosts files, then the upstream servers are"),
+    }
+}
+
+/// What a Service that has records may have more of: endpoints that are not ready, parts of slices that cannot be used.
+pub(super) fn incomplete(facts: &Facts<'_>, service: &ObjectKey) -> Vec<String> {
+    let waiting = endpoints(facts, service, Readiness::NotReady).map(|(slice, it)| not_ready(slice, it));
+    enumerate(waiting).into_iter().chain(left_out(facts, service)).collect()
+}
+
+/// Parts of slices that cannot be used.
+fn left_out(facts: &Facts<'_>, service: &ObjectKey) -> Vec<String> {
+    let slices = facts.cache.slices(service);
+    let problems = slices.into_iter().flat_map(|slice| slice.left_out.iter().map(move |it| (slice, it)));
+    let sentence = |(slice, problem): (&Slice, &Problem)| {
+        format!("left out of slice {}: {}: {}", slice.key.name, problem.detail, problem.reason.words())
+    };
+    problems.take(MAX_MENTIONED).map(sentence).collect()
 }
 
 /// `left`: the labels left of the apex.
@@ -78,7 +95,11 @@ fn forward(facts: &Facts<'_>, zone: &Zone, left: &[u8]) -> Vec<String> {
         [ref below @ .., service, namespace, b"svc"] => {
             let key = ObjectKey::new(text(namespace), text(service));
             match facts.cache.service(&key) {
-                Some(found) => below_service(facts, found, below),
+                Some(found) => {
+                    let mut reasons = below_service(facts, found, below);
+                    reasons.extend(left_out(facts, &key));
+                    reasons
+                }
                 None => no_service(facts, zone, &key, below),
             }
         }
@@ -497,21 +518,20 @@ pub(super) fn alias_only(
     if facts.zones.longest_match(*last).is_some() && aliases.len() == MAX_CHAIN {
         return Some(format!("CNAME records are followed for {MAX_CHAIN} links"));
     }
-    Some(if facts.config.upstream.is_empty() {
-        format!("{last} is outside of the served zones and there is no upstream: the resolver follows it")
-    } else {
-        format!("{last} is outside of the served zones: the upstream servers are asked for its records")
+    Some(match others(facts) {
+        None => {
+            format!("{last} is outside of the served zones and there is no upstream: the resolver follows it")
+        }
+        Some(others) => format!("{last} is outside of the served zones: {others} asked for its records"),
     })
 }
 
 /// Why a name is refused or forwarded.
 pub(super) fn not_our_zone(facts: &Facts<'_>, name: NameRef<'_>) -> String {
     let zones = facts.config.zones.join(", ");
-    let then = match (facts.config.hosts.is_empty(), facts.config.upstream.is_empty()) {
-        (true, true) => "and there is no upstream, so it is refused",
-        (false, true) => "so it is looked up in the hosts files, and refused if they do not have it",
-        (true, false) => "so the upstream servers are asked",
-        (false, false) => "so it is looked up in the hosts files, then the upstream servers are asked",
+    let then = match others(facts) {
+        None => "and there is no upstream, so it is refused".to_owned(),
+        Some(others) => format!("so {others} asked"),
     };
     format!("{name} is outside of the served zones ({zones}) {then}")
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::config::{DnsConfig, PodMode, Zone, ZoneKind, Zones};
+use super::freshness::Freshness;
 use super::index::View;
 use super::lookup::{Absence, Answer, Outcome, RrType, lookup};
 use super::name::{NameRef, labels};
@@ -160,11 +161,21 @@ pub fn explain(facts: &Facts<'_>, name: NameRef<'_>, rr_type: RrType) -> Explana
             explanation.records.extend(listed);
             if let Some((zone, left)) = zone {
                 explanation.reasons.extend(remark(facts, zone, left, rr_type));
+                // Of all endpoints of a service, or of all with one port.
+                let whole = matches!(labels(left).count(), 3 | 5);
+                let service = service_of(zone, left).filter(|_| whole);
+                explanation
+                    .reasons
+                    .extend(service.map(|it| absence::incomplete(facts, &it)).into_iter().flatten());
             }
         }
         Outcome::AliasOnly => {
             explanation.ttl = Some(facts.zones.ttl);
             explanation.reasons.extend(absence::alias_only(facts, name, &aliases, rr_type));
+            let outside = rr_type != RrType::CNAME && facts.zones.longest_match(last).is_none();
+            if outside && absence::others(facts).is_some() {
+                (explanation.rcode, explanation.ttl) = (None, None);
+            }
         }
         Outcome::NoData(_) => {
             explanation.ttl = Some(facts.zones.negative_ttl);
@@ -178,19 +189,35 @@ pub fn explain(facts: &Facts<'_>, name: NameRef<'_>, rr_type: RrType) -> Explana
             });
             explanation.missing = absence::first_missing(facts, zone, last);
             explanation.reasons.extend(absence::missing(facts, zone, last));
+            if let Some(others) = absence::others(facts)
+                && facts.zones.forwarding.falls_through(last, expected)
+            {
+                (explanation.rcode, explanation.ttl) = (None, None);
+                explanation.reasons.push(format!("so {others} asked (option fallthrough)"));
+            }
         }
         Outcome::NotOurZone => {
-            let refused = facts.config.upstream.is_empty() && facts.config.hosts.is_empty();
+            let refused = absence::others(facts).is_none();
             explanation.rcode = refused.then(|| "REFUSED".into());
             explanation.reasons.push(absence::not_our_zone(facts, last));
         }
         Outcome::NotSynced => {
             explanation.rcode = Some("SERVFAIL".into());
-            let kinds = facts.cache.waiting_for().collect::<Vec<_>>().join(", ");
-            explanation.reasons.push(format!("not synced: the first full lists have not arrived ({kinds})"));
+            explanation.reasons.push(not_synced(facts));
         }
     }
+    if facts.view.freshness() == Freshness::Stale && explanation.zone.is_some() {
+        explanation.reasons.push("a watch is lost, so this may be out of date (option stale-after)".into());
+    }
     explanation
+}
+
+fn not_synced(facts: &Facts<'_>) -> String {
+    if facts.view.freshness() == Freshness::TooStale {
+        return "a watch is lost for too long (option max-stale)".into();
+    }
+    let kinds = facts.cache.waiting_for().collect::<Vec<_>>().join(", ");
+    format!("not synced: the first full lists have not arrived ({kinds})")
 }
 
 /// What to know about records that exist.

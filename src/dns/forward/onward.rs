@@ -58,11 +58,9 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
             let target = answer.aliases.last().copied()?;
             zones.longest_match(target).is_none().then_some(Onward::Chase(target))
         }
-        // What is pending is known here: others would deny it for longer than it takes to become ready.
-        Outcome::NxDomain(_, Absence::Unknown) => {
+        Outcome::NxDomain(_, absence) => {
             let name = answer.aliases.last().copied().unwrap_or(request.name);
-            let within = |it: &OwnerName| name.relative_to(it.as_name()).is_some();
-            forwarding.fallthrough.iter().any(within).then_some(Onward::Fallthrough(name))
+            forwarding.falls_through(name, *absence).then_some(Onward::Fallthrough(name))
         }
         _ => None,
     }
@@ -73,6 +71,13 @@ fn invalid<T>(key: impl Into<String>, reason: impl Into<String>) -> Result<T, Co
 }
 
 impl Forwarding {
+    /// Whether others are asked about a name of ours that does not exist.
+    pub fn falls_through(&self, name: NameRef<'_>, absence: Absence) -> bool {
+        let within = |it: &OwnerName| name.relative_to(it.as_name()).is_some();
+        // What is pending is known here: others would deny it for longer than it takes to become ready.
+        absence == Absence::Unknown && self.fallthrough.iter().any(within)
+    }
+
     /// Checks the keys `upstream`, `fallthrough` and `hosts`.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 use super::*;
 use crate::dns::explain::http::question;
 use crate::dns::explain::{Explanation, Facts, MAX_RECORDS, MAX_SOURCES, explain};
+use crate::dns::freshness::Freshness;
+use crate::dns::objects::Watched;
 
 const OBJECTS: &str = "
     ns prod dev
@@ -271,6 +273,77 @@ fn records_name_their_objects() {
     ];
     for (question, want) in cases {
         assert_eq!(sources(&fixture.explain(question)), want, "{question}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let mut fixture = Fixture::new("{}", "ns prod\nsvc prod/web headless http:80\nsvc prod/db headless");
+    let slice = |name: &str, service: &str, kind: &str, endpoints: &str| {
+        let text = format!(
+            r#"{{"metadata": {{"namespace": "prod", "name": "{name}", "labels": {{"kubernetes.io/service-name": "{service}"}}}},
+                "addressType": "{kind}", "endpoints": {endpoints}, "ports": [{{"name": "http"}}]}}"#
+        );
+        let read: Watched<Slice> = serde_json::from_str(&text).unwrap();
+        Input::Slice(Event::Applied(read.narrowed.value.unwrap()))
+    };
+    let mixed = r#"[{"addresses": ["10.0.0.1"], "hostname": "web-0"}, {"addresses": ["fd00::1"], "hostname": "web-1"},
+        {"addresses": ["10.0.0.3"], "hostname": "web-2", "conditions": {"ready": false, "serving": true, "terminating": true}}]"#;
+    let inputs = vec![
+        slice("db-x", "db", "FQDN", r#"[{"addresses": ["db.example.com"]}]"#),
+        slice("web-x", "web", "IPv4", mixed),
+    ];
+    fixture.feed(inputs, NOW);
+    for (question, want) in [
+        (
+            "db.prod.svc A",
+            "db: service db exists in namespace prod but is headless and has no ready endpoint: its EndpointSlices are empty; \
+             left out of slice db-x: FQDN: slices of this address type have no meaning for DNS",
+        ),
+        (
+            "web.prod.svc A",
+            "web-2 is not ready (slice web-x, ready=false, serving=true, terminating=true); left out of slice web-x: http: a \
+             port without a number has no SRV record; left out of slice web-x: fd00::1: not an address of the slice's family",
+        ),
+        (
+            "_http._tcp.web.prod.svc SRV",
+            "_tcp: service web in namespace prod has no port called http; it has no named ports; left out of slice web-x: http: \
+             a port without a number has no SRV record; left out of slice web-x: fd00::1: not an address of the slice's family",
+        ),
+        ("web-0.web.prod.svc A", ""),
+    ] {
+        assert_eq!(why(&fixture.explain(question)), want, "{question}");
+    }
+}
+
+#[test]
+fn what_others_answer_is_left_open() {
+    let config = "{upstream: [192.0.2.1], fallthrough: [cluster.local]}";
+    let fixture = Fixture::new(config, "ns prod\nsvc prod/shop -> www.example.com\nsvc prod/web 10.96.0.1");
+    for (question, records, open) in [
+        ("www.example.com. A", 0, true),
+        ("shop.prod.svc A", 1, true),
+        ("shop.prod.svc CNAME", 1, false),
+        ("nothing.prod.svc A", 0, true),
+        ("web.prod.svc A", 1, false),
+        ("web.prod.svc TXT", 0, false),
+    ] {
+        let explanation = fixture.explain(question);
+        assert_eq!((explanation.records.len(), explanation.rcode.is_none()), (records, open), "{question}");
+    }
+}
+
+#[test]
+fn stale_data_are_said_to_be_stale() {
+    let fixture = Fixture::new("{}", "ns prod\nsvc prod/web 10.96.0.1");
+    for (freshness, rcode, want) in [
+        (Freshness::Fresh, "NOERROR", ""),
+        (Freshness::Stale, "NOERROR", "a watch is lost, so this may be out of date (option stale-after)"),
+        (Freshness::TooStale, "SERVFAIL", "a watch is lost for too long (option max-stale)"),
+    ] {
+        fixture.index.set_freshness(freshness);
+        let explanation = fixture.explain("web.prod.svc A");
+        assert_eq!((why(&explanation).as_str(), explanation.rcode.as_deref()), (want, Some(rcode)));
     }
 }
 

@@ -155,6 +155,7 @@ fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
         ports: words[..colon].iter().map(|it| port(it)).collect(),
         trigger_time: None,
         topology_zones: if zones.iter().any(Option::is_some) { zones.into() } else { Box::default() },
+        left_out: Box::default(),
         seen: SeenAt::default(),
     }
 }
