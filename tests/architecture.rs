@@ -76,6 +76,8 @@ fn what_decides_is_pure() {
         "dns/model.rs",
         "dns/narrow.rs",
         "dns/records.rs",
+        "dns/entry.rs",
+        "dns/linger.rs",
         "dns/cache.rs",
         "dns/expected.rs",
         "dns/freshness.rs",

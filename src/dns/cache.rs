@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -17,6 +18,7 @@ use super::expected::Ordinals;
 use super::index::{Change, Index};
 pub use super::known::Event;
 use super::known::{Changed, Known, Object};
+use super::linger::Linger;
 use super::model::{Pod, SeenAt, Selector, Service, ServiceKind, Set, Slice};
 use super::name::{Label, service_key};
 use super::objects::Kind;
@@ -89,6 +91,8 @@ pub struct Cache {
     /// Whether topology zones are kept.
     zonal: bool,
     kinds: Kinds,
+    clock: Option<Duration>,
+    linger: Linger,
     /// Empty: every namespace is exposed.
     exposed: BTreeSet<String>,
     namespaces: Known<String>,
@@ -201,6 +205,8 @@ impl Cache {
             zonal: config.zonal,
             rules: RecordRules { endpoint_names: config.endpoint_names, empty_services },
             kinds: Kinds::of(config),
+            clock: None,
+            linger: Linger::default(),
             exposed: config.namespaces.iter().map(|it| it.to_ascii_lowercase()).collect(),
             namespaces: Known::default(),
             services: Known::default(),
@@ -219,6 +225,17 @@ impl Cache {
     /// Says when the events that follow were seen: Unix time in seconds.
     pub fn at(&mut self, now: u32) {
         self.now = now;
+    }
+
+    /// Tells the time since any fixed moment, for what follows. From then on endpoints that leave a slice are kept for a
+    /// moment, see `dns::linger`; without a clock they are gone at once.
+    pub fn clock(&mut self, now: Duration) {
+        self.clock = Some(now);
+    }
+
+    /// When [`Cache::publish`] has something to do although nothing was applied, on the clock.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.linger.deadline()
     }
 
     /// Whether every kind has been listed once.
@@ -339,6 +356,11 @@ impl Cache {
 
     fn slices_changed(&mut self, changes: Vec<Changed<Slice>>) {
         for Changed { old, new } in changes {
+            if self.published_once
+                && let Some(now) = self.clock
+            {
+                linger(&mut self.linger, old.as_deref(), new.as_deref(), now);
+            }
             if let Some(old) = old {
                 let service = old.service_key();
                 self.slices_of.remove(&service, &old);
@@ -396,7 +418,8 @@ impl Cache {
         if !self.is_synced() {
             return Published::default();
         }
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        self.settle(&mut pending);
         index.update_pods(&pending.pods, now);
         let governed = pending.governed.iter().filter_map(|it| {
             let ordinals = self.sets_of.get(it).iter().map(|it| it.ordinals()).collect();
@@ -490,8 +513,22 @@ impl Cache {
         self.sets.compare_cancel();
     }
 
+    /// Decides which endpoints that left their slices keep their records.
+    fn settle(&mut self, pending: &mut Pending) {
+        let Some(now) = self.clock else { return };
+        pending.services.extend(self.linger.due(now).cloned());
+        for service in &pending.services {
+            if self.services.get(service).is_some() {
+                self.linger.settle(service, self.slices_of.get(service), now);
+            } else {
+                self.linger.forget(service);
+            }
+        }
+    }
+
     fn entry(&self, service: &Service) -> Option<ServiceEntry> {
-        let slices: Vec<&Slice> = self.slices_of.get(&service.key).iter().map(|it| &**it).collect();
+        let slices = self.slices_of.get(&service.key).iter().map(|it| &**it);
+        let slices: Vec<&Slice> = slices.chain(self.linger.slices(&service.key)).collect();
         service_entry(service, &slices, self.rules)
     }
 }
@@ -501,6 +538,17 @@ fn object<T>(event: &mut Event<T>) -> Option<&mut T> {
     match event {
         Event::Listed(it) | Event::Applied(it) | Event::Compared(it) => Some(it),
         Event::ListStart | Event::ListEnd | Event::Removed(_) => None,
+    }
+}
+
+/// Notes what leaves the service of a slice; one that changes its service leaves the old one.
+fn linger(linger: &mut Linger, old: Option<&Slice>, new: Option<&Slice>, now: Duration) {
+    let stays = old.zip(new).is_some_and(|(old, new)| old.service == new.service);
+    if let Some(old) = old {
+        linger.changed(&old.service_key(), Some(old), new.filter(|_| stays), now);
+    }
+    if let Some(new) = new.filter(|_| !stays) {
+        linger.changed(&new.service_key(), None, Some(new), now);
     }
 }
 

@@ -24,6 +24,7 @@ pub mod freshness;
 pub mod hosts;
 pub mod index;
 pub mod known;
+mod linger;
 mod listen;
 pub mod lookup;
 pub mod metrics;

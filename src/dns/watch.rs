@@ -120,7 +120,7 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => return,
             batch = batches.next() => match batch {
-                Some(batch) => follower.take(batch),
+                Some(batch) => follower.take(batch, began.elapsed()),
                 None => return,
             },
             _ = ticks.tick() => {
@@ -128,6 +128,7 @@ pub async fn run(
                 let stale = health.iter().map(|it| it.stale(now)).max().unwrap_or_default();
                 follower.tick(now, stale);
             }
+            () = reached(began, follower.cache.deadline()) => follower.settle(began.elapsed()),
             step = resync.next(&sources), if follower.synced => follower.resync(step, &mut resync),
             Some(inspect) = inspections.recv() => inspect(&follower.cache),
         }
@@ -147,9 +148,11 @@ struct Follower {
 }
 
 impl Follower {
-    fn take(&mut self, batch: Vec<Told>) {
+    /// `elapsed`: since the start.
+    fn take(&mut self, batch: Vec<Told>, elapsed: Duration) {
         let now = Timestamp::now();
         self.cache.at(unix(now));
+        self.cache.clock(elapsed);
         for told in batch {
             match told {
                 Told::Input(input) => self.cache.apply(input),
@@ -174,6 +177,12 @@ impl Follower {
         if !self.synced {
             self.ready.describe(&self.waiting_for());
         }
+    }
+
+    /// Drops the endpoints that have been kept long enough after they left their slices. `elapsed`: since the start.
+    fn settle(&mut self, elapsed: Duration) {
+        self.cache.clock(elapsed);
+        self.publish(Timestamp::now());
     }
 
     fn publish(&mut self, now: Timestamp) -> Published {
@@ -243,6 +252,15 @@ impl Follower {
                 warn!(object.kind = kind, error, "cannot list everything again, will be tried later");
             }
         }
+    }
+}
+
+/// Waits until `deadline` after `began`; without one for ever.
+async fn reached(began: Instant, deadline: Option<Duration>) {
+    match deadline {
+        // allow-sleep: an endpoint that left its slice has its records until then
+        Some(deadline) => tokio::time::sleep_until(began + deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Changes: sections 9 and 12 of the behaviour.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -48,6 +50,31 @@ fn a_slice_that_moves_to_another_service_leaves_the_old_one() {
     moved.key = key("prod/web-3");
     fixture.feed(vec![Input::Slice(Event::Applied(moved))], NOW + 1);
     fixture.expect(&[("web-0.web.prod.svc A", "NXDOMAIN"), ("web-0.new.prod.svc A", "A 10.0.0.1")]);
+}
+
+#[test]
+fn an_endpoint_that_moves_to_another_slice_never_vanishes() {
+    let mut fixture = Fixture::new("{}", OBJECTS);
+    let mut step = |at: u64, inputs: Vec<Input>, forward: &str, reverse: &str| {
+        fixture.cache.clock(Duration::from_millis(at));
+        fixture.feed(inputs, NOW + 1);
+        fixture.expect(&[("web-0.web.prod.svc A", forward), ("1.0.0.10.in-addr.arpa. PTR", reverse)]);
+        fixture.cache.deadline().map(|it| it.as_millis())
+    };
+    let (there, pointer) = ("A 10.0.0.1", "PTR web-0.web.prod.svc.Z");
+    // Removed from one slice before it is added to another.
+    assert_eq!(step(0, vec![changed(3, &[])], there, pointer), Some(50));
+    assert_eq!(step(20, vec![changed(9, &["10.0.0.1=web-0"])], there, pointer), None);
+    // Gone for good, and not before its time.
+    let removed = || vec![Input::Slice(Event::Removed(key("prod/web-9")))];
+    assert_eq!(step(100, removed(), there, pointer), Some(150));
+    assert_eq!(step(149, vec![], there, pointer), Some(150));
+    assert_eq!(step(150, vec![], "NXDOMAIN", "NXDOMAIN"), None);
+    // Nothing of a deleted Service is kept.
+    step(200, vec![changed(9, &["10.0.0.1=web-0"])], there, pointer);
+    step(210, removed(), there, pointer);
+    let gone = vec![Input::Service(Event::Removed(key("prod/web")))];
+    assert_eq!(step(220, gone, "NXDOMAIN", "NXDOMAIN"), None);
 }
 
 #[test]
