@@ -77,7 +77,7 @@ fn update(pods: usize) -> f64 {
         let mut slice = slice(*number, pods);
         let endpoint = &mut slice.endpoints[step * 7919 % pods];
         if step % 2 == 0 {
-            endpoint.addresses = vec![address(1_000_000 + step)];
+            endpoint.addresses = vec![address(1_000_000 + step)].into();
         } else {
             endpoint.readiness = Readiness::NotReady;
         }
@@ -127,7 +127,7 @@ fn updates(index: &Index, stop: &AtomicBool) -> usize {
     while !stop.load(Ordering::Relaxed) {
         let number = done * 4799 % 10_000;
         let mut slice = slice(number, PODS);
-        slice.endpoints[done % PODS].addresses = vec![address(1_000_000 + done)];
+        slice.endpoints[done % PODS].addresses = vec![address(1_000_000 + done)].into();
         index.update(vec![change(&service(number), &slice)], 3);
         done += 1;
         let due = Duration::from_micros(500 * done as u64);
@@ -284,12 +284,13 @@ fn slice(number: usize, pods: usize) -> Slice {
     let endpoints = (0..pods).map(|pod| Endpoint {
         serving: None,
         terminating: None,
-        addresses: vec![address(number * pods + pod)],
+        addresses: vec![address(number * pods + pod)].into(),
         readiness: Readiness::Ready,
         hostname: Some(format!("db-{pod}").into()),
         pod: Some(format!("db-{pod}").into()),
     });
     Slice {
+        left_out: Box::default(),
         seen: SeenAt::default(),
         key: ObjectKey::new(key.namespace, format!("{}-x1", key.name)),
         service: key.name,

@@ -122,8 +122,8 @@ struct Pending {
     triggers: Vec<(ObjectKey, Timestamp)>,
 }
 
-/// Objects by the service they belong to.
-struct Grouped<T>(HashMap<ObjectKey, Vec<Arc<T>>>);
+/// Objects by the service they belong to, under `<namespace>/<name>`: one allocation a key.
+struct Grouped<T>(HashMap<Box<str>, Vec<Arc<T>>>);
 
 impl<T> Default for Grouped<T> {
     fn default() -> Self {
@@ -133,19 +133,31 @@ impl<T> Default for Grouped<T> {
 
 impl<T> Grouped<T> {
     fn get(&self, service: &ObjectKey) -> &[Arc<T>] {
-        self.0.get(service).map_or(&[], Vec::as_slice)
+        self.0.get(&*service.to_string()).map_or(&[], Vec::as_slice)
     }
 
-    fn insert(&mut self, service: ObjectKey, object: Arc<T>) {
-        self.0.entry(service).or_insert_with(|| Vec::with_capacity(1)).push(object);
+    fn insert(&mut self, service: &ObjectKey, object: Arc<T>) {
+        let members = self.0.entry(service.to_string().into()).or_default();
+        // Most services have one slice, and room for four would outweigh it.
+        members.reserve_exact(1);
+        members.push(object);
     }
 
     fn remove(&mut self, service: &ObjectKey, object: &Arc<T>) {
-        let Some(members) = self.0.get_mut(service) else { return };
+        let service = service.to_string();
+        let Some(members) = self.0.get_mut(&*service) else { return };
         members.retain(|it| !Arc::ptr_eq(it, object));
         if members.is_empty() {
-            self.0.remove(service);
+            self.0.remove(&*service);
         }
+    }
+
+    /// Every service that has objects.
+    fn services(&self) -> impl Iterator<Item = ObjectKey> {
+        self.0
+            .keys()
+            .filter_map(|it| it.split_once('/'))
+            .map(|(namespace, name)| ObjectKey::new(namespace, name))
     }
 }
 
@@ -368,7 +380,7 @@ impl Cache {
             }
             if let Some(new) = new {
                 let service = new.service_key();
-                self.slices_of.insert(service.clone(), new);
+                self.slices_of.insert(&service, new);
                 self.touch(service);
             }
         }
@@ -407,7 +419,7 @@ impl Cache {
             }
             if let Some(new) = new {
                 let service = new.service_key();
-                self.sets_of.insert(service.clone(), new);
+                self.sets_of.insert(&service, new);
                 self.pending.governed.insert(service);
             }
         }
@@ -431,7 +443,7 @@ impl Cache {
             self.published_once = true;
             let entries = self.services.values().filter_map(|it| self.entry(it));
             index.reset(namespaces(), entries, now);
-            let named: Vec<ObjectKey> = self.slices_of.0.keys().cloned().collect();
+            let named: Vec<ObjectKey> = self.slices_of.services().collect();
             self.count_orphans(named);
             return Published { services: self.services.count(), whole: true, triggers: Vec::new() };
         }

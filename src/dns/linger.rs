@@ -156,6 +156,7 @@ fn only(slice: &Slice, mut keep: impl FnMut(&Endpoint) -> bool) -> Option<Slice>
         ports: slice.ports.clone(),
         trigger_time: slice.trigger_time,
         topology_zones,
+        left_out: Box::default(),
         seen: slice.seen,
     })
 }
@@ -174,7 +175,7 @@ mod tests {
                 None => (ready.unwrap_or(word), None),
             };
             Endpoint {
-                addresses: vec![address.parse().unwrap()],
+                addresses: [address.parse().unwrap()].into_iter().collect(),
                 readiness: if ready.is_some() { Readiness::NotReady } else { Readiness::Ready },
                 serving: None,
                 terminating: None,
@@ -186,9 +187,10 @@ mod tests {
             key: ObjectKey::new("prod", "web-1"),
             service: "web".into(),
             endpoints: endpoints.collect(),
-            ports: Vec::new(),
+            ports: Default::default(),
             trigger_time: None,
             topology_zones: Box::default(),
+            left_out: Box::default(),
             seen: SeenAt::default(),
         })
     }

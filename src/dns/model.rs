@@ -5,6 +5,7 @@
 //! Plain data without rules: who has a record is decided in `dns::records`.
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -124,7 +125,7 @@ impl Slice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Addresses of the slice's family.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Addresses,
     /// Whether the endpoint is published.
     pub readiness: Readiness,
     /// `conditions.serving`; only explanations tell it.
@@ -132,9 +133,72 @@ pub struct Endpoint {
     /// `conditions.terminating`; only explanations tell it.
     pub terminating: Option<bool>,
     /// `hostname`.
-    pub hostname: Option<Box<str>>,
-    /// Name of the target when it is a Pod.
-    pub pod: Option<Box<str>>,
+    pub hostname: Option<Arc<str>>,
+    /// Name of the target when it is a Pod. Shares the text with an equal hostname.
+    pub pod: Option<Arc<str>>,
+}
+
+/// The addresses of an endpoint: nearly always one, which then takes no allocation.
+#[derive(Debug, Clone)]
+pub enum Addresses {
+    /// Exactly one.
+    One([IpAddr; 1]),
+    /// None or several.
+    Many(Box<[IpAddr]>),
+}
+
+impl Deref for Addresses {
+    type Target = [IpAddr];
+
+    fn deref(&self) -> &[IpAddr] {
+        match self {
+            Self::One(it) => it,
+            Self::Many(it) => it,
+        }
+    }
+}
+
+impl DerefMut for Addresses {
+    fn deref_mut(&mut self) -> &mut [IpAddr] {
+        match self {
+            Self::One(it) => it,
+            Self::Many(it) => it,
+        }
+    }
+}
+
+impl PartialEq for Addresses {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Addresses {}
+
+impl FromIterator<IpAddr> for Addresses {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut addresses = addresses.into_iter();
+        match (addresses.next(), addresses.next()) {
+            (None, _) => Self::Many(Box::default()),
+            (Some(one), None) => Self::One([one]),
+            (Some(one), Some(two)) => Self::Many([one, two].into_iter().chain(addresses).collect()),
+        }
+    }
+}
+
+impl From<Vec<IpAddr>> for Addresses {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        addresses.into_iter().collect()
+    }
+}
+
+impl<'a> IntoIterator for &'a Addresses {
+    type Item = &'a IpAddr;
+    type IntoIter = std::slice::Iter<'a, IpAddr>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// When this server first saw an object as it is, Unix time in seconds; 0 when nobody looked at a clock.

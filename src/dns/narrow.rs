@@ -64,7 +64,7 @@ pub fn service(meta: &Meta<'_>, object: &RawService<'_>) -> Narrowed<Service> {
         let listed = listed.iter().filter(|it| !it.is_empty());
         ServiceKind::ClusterIp(listed.filter_map(|it| address(it, None, &mut problems)).collect())
     };
-    let ports = spec.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
+    let ports = ports(spec.ports.as_deref(), &mut problems);
     let selector = if spec.selector.is_some_and(|it| it.0) { Selector::Present } else { Selector::Absent };
     let service = Service { key, kind, ports, selector, seen: SeenAt::default() };
     Narrowed { value: Some(service), problems }
@@ -90,11 +90,15 @@ pub fn slice(meta: &Meta<'_>, object: &RawSlice<'_>) -> Narrowed<Slice> {
     };
     let annotations = meta.annotations.as_ref();
     let trigger_time = annotations.and_then(|it| it.trigger_time.as_deref()).and_then(|it| it.parse().ok());
-    let (mut endpoints, mut ports) = (Vec::new(), Vec::new());
-    if let Some(family) = family {
-        ports = object.ports.iter().flatten().filter_map(|it| port(it, &mut problems)).collect();
-        endpoints = object.endpoints.iter().flatten().map(|it| endpoint(it, family, &mut problems)).collect();
-    }
+    let (endpoints, ports) = match family {
+        Some(family) => {
+            let ports = ports(object.ports.as_deref(), &mut problems);
+            // Of known length, so that no room is left over: these stay for as long as the slice does.
+            let endpoints = object.endpoints.as_deref().unwrap_or_default().iter();
+            (endpoints.map(|it| endpoint(it, family, &mut problems)).collect(), ports)
+        }
+        None => Default::default(),
+    };
     let service = service.to_owned();
     let left_out = problems.iter().take(MAX_LEFT_OUT).cloned().collect();
     let topology_zones = family.map(|_| topology_zones(object)).unwrap_or_default();
@@ -163,13 +167,15 @@ fn endpoint(object: &RawEndpoint<'_>, family: Family, problems: &mut Vec<Problem
     if let Some(hostname) = hostname {
         check_label(hostname, "hostname", problems);
     }
+    let hostname_text: Option<Arc<str>> = hostname.map(Arc::from);
+    let pod = target.and_then(|it| it.name.as_deref());
     Endpoint {
         addresses: addresses.filter_map(|it| address(it, Some(family), problems)).collect(),
         readiness: if conditions.ready.unwrap_or(true) { Readiness::Ready } else { Readiness::NotReady },
         serving: conditions.serving,
         terminating: conditions.terminating,
-        hostname: hostname.map(Box::from),
-        pod: target.and_then(|it| it.name.as_deref()).map(Box::from),
+        pod: if pod == hostname { hostname_text.clone() } else { pod.map(Arc::from) },
+        hostname: hostname_text,
     }
 }
 
@@ -182,6 +188,13 @@ fn address(text: &str, family: Option<Family>, problems: &mut Vec<Problem>) -> O
         problems.push(Problem::new(Reason::BadAddress, text));
     }
     found
+}
+
+fn ports(objects: Option<&[RawPort<'_>]>, problems: &mut Vec<Problem>) -> Vec<Port> {
+    let mut ports: Vec<Port> =
+        objects.unwrap_or_default().iter().filter_map(|it| port(it, problems)).collect();
+    ports.shrink_to_fit();
+    ports
 }
 
 /// `None` for a port without a usable number or with a protocol that DNS cannot name.
@@ -257,7 +270,7 @@ mod tests {
         assert_eq!(got.endpoints[0].readiness, Readiness::Ready, "an absent condition means ready");
         assert_eq!(got.endpoints[0].pod.as_deref(), Some("web-0"));
         assert_eq!(got.endpoints[1].readiness, Readiness::NotReady, "serving alone changes nothing");
-        assert_eq!(got.endpoints[1].addresses, ["10.0.0.2".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(*got.endpoints[1].addresses, ["10.0.0.2".parse::<IpAddr>().unwrap()]);
         assert_eq!(got.endpoints[1].pod, None);
         let ports: Vec<_> = got.ports.iter().map(|it| (&*it.name, it.protocol, it.number)).collect();
         assert_eq!(ports, [("http", Protocol::Tcp, 80), ("", Protocol::Udp, 53)]);

@@ -269,7 +269,7 @@ impl EndpointNaming {
 
 /// The naming rule of `dns::records`, for one endpoint.
 pub(super) fn names(endpoint: &Endpoint, address: IpAddr, mode: EndpointNames) -> EndpointNaming {
-    let valid = |it: &Option<Box<str>>| {
+    let valid = |it: &Option<std::sync::Arc<str>>| {
         it.as_deref().filter(|it| it.parse::<Label>().is_ok()).map(str::to_ascii_lowercase)
     };
     let hostname = valid(&endpoint.hostname);

@@ -144,7 +144,7 @@ fn slice(service: &str, number: usize, words: &[&str]) -> Slice {
         let (word, pod) = word.split_once('@').map_or((word, None), |(word, pod)| (word, Some(pod.into())));
         let (address, hostname) =
             word.split_once('=').map_or((word, None), |(word, it)| (word, Some(it.into())));
-        let addresses = vec![address.parse::<IpAddr>().expect(word)];
+        let addresses = vec![address.parse::<IpAddr>().expect(word)].into();
         Endpoint { addresses, readiness, serving: None, terminating: None, hostname, pod }
     });
     let owner = key(service);
