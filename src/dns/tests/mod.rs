@@ -1,5 +1,7 @@
 //! Tables of (objects, query, reply) in a compact text, answered through the whole path from cache to octets.
 
+mod anti_patterns;
+mod compliance;
 mod explain;
 mod faults;
 mod ferret;

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::dns::{Metrics, Server};
 
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-fn start(lameduck: &str) -> Running {
+pub(super) fn start(lameduck: &str) -> Running {
     start_on("127.0.0.1:0", lameduck)
 }
 
@@ -153,7 +153,7 @@ async fn an_occupied_port_is_named() {
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
