@@ -42,7 +42,7 @@ fn labels(count: usize, length: usize) -> Vec<u8> {
 fn long_name(length: usize) -> Vec<u8> {
     let rest = length - ZONE.len();
     let mut name = labels(rest / 64, 63);
-    name.extend(labels(usize::from(rest % 64 > 0), (rest % 64).saturating_sub(1)));
+    name.extend(labels(usize::from(!rest.is_multiple_of(64)), (rest % 64).saturating_sub(1)));
     [&name, ZONE].concat()
 }
 
