@@ -128,8 +128,12 @@ pub fn respond(
 }
 
 /// The reply that turns a request down with `rcode`, in place of the answer to its question.
-pub fn turn_down(request: &Request<'_>, zones: &Zones, rcode: Rcode) -> Reply {
-    let extended_error = (rcode == Rcode::ServFail).then_some(ExtendedError::NotReady);
+pub fn turn_down(
+    request: &Request<'_>,
+    zones: &Zones,
+    rcode: Rcode,
+    extended_error: Option<ExtendedError>,
+) -> Reply {
     let additions = Additions { extended_error, ..Additions::default() };
     compose(request, zones, request.limit(Transport::Tcp, zones), &Content::only(rcode), &additions)
 }

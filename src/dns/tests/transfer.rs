@@ -7,6 +7,7 @@ use hickory_proto::op::{Edns, OpCode};
 use hickory_proto::rr::rdata::SOA;
 
 use super::*;
+use crate::dns::freshness::Freshness;
 use crate::dns::transfer::transfer;
 
 const OPEN: &str = "{transfer: {to: [192.0.2.0/24, 2001:db8::1]}, endpointNames: both}";
@@ -98,6 +99,18 @@ fn section_11_who_gets_a_transfer() {
         ("another type", &fixture, FRIEND, "cluster.local. SOA", "-"),
     ] {
         assert_eq!(outcome(fixture, client, &query(question)), want, "{what}");
+    }
+    // Data that are too old for answers are too old for a transfer; the reason is that of answers.
+    let stale = Fixture::new(OPEN, "ns prod");
+    stale.index.set_freshness(Freshness::TooStale);
+    for (fixture, code) in [(&unsynced, 14), (&stale, 3)] {
+        let mut request = query("cluster.local. AXFR");
+        assert_eq!(outcome(fixture, FRIEND, &request), serv_fail);
+        request.edns = Some(Edns::new());
+        let packet = request.to_vec().unwrap();
+        let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones).unwrap();
+        let octets: Vec<u8> = begun.messages.flatten().collect();
+        assert!(octets.ends_with(&[0, 6, 0, 15, 0, 2, 0, code]), "{octets:x?}");
     }
     // What is not answered as a transfer is refused as a query.
     fixture.expect(&[("cluster.local. AXFR", "REFUSED"), ("cluster.local. TYPE251", "REFUSED")]);

@@ -10,6 +10,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, B
 
 use super::content::ZoneContent;
 use crate::dns::config::Zones;
+use crate::dns::reply::ExtendedError;
 use crate::dns::request::{HEADER, Header, Request};
 use crate::dns::respond::{Additions, Rcode, turn_down};
 
@@ -32,8 +33,13 @@ pub struct Messages {
 
 impl Messages {
     /// One message with a response code and no records.
-    pub(super) fn error(request: &Request<'_>, zones: &Zones, rcode: Rcode) -> Self {
-        let ready = Some(turn_down(request, zones, rcode).octets);
+    pub(super) fn error(
+        request: &Request<'_>,
+        zones: &Zones,
+        rcode: Rcode,
+        extended_error: Option<ExtendedError>,
+    ) -> Self {
+        let ready = Some(turn_down(request, zones, rcode, extended_error).octets);
         Self { ready, ..Self::of(request, zones, std::iter::empty()) }
     }
 

@@ -27,11 +27,12 @@ use hickory_proto::rr::RData;
 pub use message::Messages;
 
 use super::config::Zones;
+use super::freshness::Freshness;
 use super::index::{Index, SyncState};
 use super::lookup::RrType;
 use super::name::OwnerName;
+use super::reply::{ExtendedError, Rcode};
 use super::request::{Received, Request, receive};
-use super::respond::Rcode;
 use content::ZoneContent;
 
 /// What a request for a transfer gets.
@@ -68,11 +69,20 @@ pub fn transfer(packet: &[u8], client: IpAddr, index: &Index, zones: &Zones) -> 
         return None;
     }
     let snapshot = index.snapshot();
-    let (sync, serial) = (snapshot.sync(), snapshot.view().serial());
+    let view = snapshot.view();
+    let (sync, serial, freshness) = (view.sync(), view.serial(), view.freshness());
+    drop(view);
     let content = || ZoneContent::new(snapshot, zones.clone(), &request.name.to_owner());
     let (rcode, messages) = match decide(&request, packet, client, zones, sync, serial) {
         Decision::Ordinary => return None,
-        Decision::Error(rcode) => (rcode, Messages::error(&request, zones, rcode)),
+        Decision::Error(rcode) => {
+            let not_ready = match freshness {
+                Freshness::TooStale => ExtendedError::StaleAnswer,
+                Freshness::Fresh | Freshness::Stale => ExtendedError::NotReady,
+            };
+            let extended_error = (rcode == Rcode::ServFail).then_some(not_ready);
+            (rcode, Messages::error(&request, zones, rcode, extended_error))
+        }
         Decision::UpToDate => (Rcode::NoError, Messages::up_to_date(&request, zones, &content())),
         Decision::Full => (Rcode::NoError, Messages::whole_zone(&request, zones, content())),
     };

@@ -50,10 +50,11 @@ pub async fn run(target: SocketAddr, responder: Arc<Responder>, stop: Cancellati
             }
             () = stop.cancelled() => return,
         }
-        let (sync, serial) = (responder.index.sync(), responder.index.view().serial());
-        if sync == SyncState::Waiting {
-            continue;
-        }
+        let serial = {
+            let view = responder.index.view();
+            (view.sync() == SyncState::Synced).then(|| view.serial())
+        };
+        let Some(serial) = serial else { continue };
         let clock = u32::try_from(Timestamp::now().as_second()).unwrap_or(u32::MAX);
         for step in schedule.due(began.elapsed(), serial, clock, || responder.seed() as u16) {
             match step {
