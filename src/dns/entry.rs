@@ -145,6 +145,11 @@ impl ServiceEntry {
         Some(&zones[at])
     }
 
+    /// Names of the topology zones with ready endpoints, as length-prefixed labels, ascending: with the option `zonal`.
+    pub fn topology_zones(&self) -> impl Iterator<Item = &[u8]> {
+        self.uncommon.iter().flat_map(|it| it.zones.iter().map(|zone| &*zone.name))
+    }
+
     /// One of the endpoint names of a topology zone of this service, by its place, with its addresses there.
     pub fn endpoint_in<'a>(&'a self, zone: &'a TopologyZone, at: usize) -> Option<EndpointRef<'a>> {
         (at < zone.names.len()).then(|| self.named(&zone.names, at))

@@ -267,6 +267,36 @@ fn section_11_pod_names_are_left_out_and_every_record_is_there_once() {
 }
 
 #[test]
+fn section_11_zonal_names_with_endpoints_are_there() {
+    let objects = "
+        ns prod
+        svc prod/web headless http:80
+        slice prod/web http:80 : 10.0.0.1=a%x.y 10.0.0.2=b%z 10.0.0.3=c%gone!
+    ";
+    for (config, want) in [
+        ("transfer: {to: [192.0.2.7]}", vec![]),
+        (
+            "{zonal: true, transfer: {to: [192.0.2.7]}}",
+            vec![
+                "x.y.pin._zone.web.prod.svc.Z A 10.0.0.1",
+                "x.y.pin._zone.web.prod.svc.Z SRV 0 100 80 a.web.prod.svc.Z",
+                "x.y.prefer._zone.web.prod.svc.Z A 10.0.0.1",
+                "x.y.prefer._zone.web.prod.svc.Z SRV 0 100 80 a.web.prod.svc.Z",
+                "z.pin._zone.web.prod.svc.Z A 10.0.0.2",
+                "z.pin._zone.web.prod.svc.Z SRV 0 100 80 b.web.prod.svc.Z",
+                "z.prefer._zone.web.prod.svc.Z A 10.0.0.2",
+                "z.prefer._zone.web.prod.svc.Z SRV 0 100 80 b.web.prod.svc.Z",
+            ],
+        ),
+    ] {
+        let all = lines(&records(&Fixture::new(config, objects), "cluster.local. AXFR"));
+        let mut zonal: Vec<&str> = all.iter().map(|it| &**it).filter(|it| it.contains("_zone")).collect();
+        zonal.sort_unstable();
+        assert_eq!(zonal, want, "{config}");
+    }
+}
+
+#[test]
 fn section_11_large_zones_come_in_many_messages() {
     let pods = (0..3000).map(|it| format!("10.1.{}.{}=web-{it}", it / 250, it % 250)).collect::<Vec<_>>();
     let objects =

@@ -141,9 +141,14 @@ fn service_names(entry: &ServiceEntry, apex: &OwnerName) -> Vec<OwnerName> {
         labels
     });
     let endpoints = entry.endpoint_names().map(|it| prefixed(it.label()));
+    // Of the zonal names those that have endpoints: any other topology zone exists as well.
+    let zonal = entry.topology_zones().flat_map(|zone| {
+        [&b"\x03pin"[..], b"\x06prefer"].map(|directive| [zone, directive, b"\x05_zone"].concat())
+    });
     std::iter::once(Vec::new())
         .chain(ports)
         .chain(endpoints)
+        .chain(zonal)
         .filter_map(|labels| below(&[&labels[..], &service].concat(), apex))
         .collect()
 }
