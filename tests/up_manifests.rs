@@ -56,10 +56,10 @@ fn it_reports_health_and_cleans_up_after_itself() {
     for path in ["/livez", "/readyz", "/health", "/ready"] {
         assert_eq!(ordinal.http_get(path).0, 200, "{path}");
     }
-    for series in ["ordinal_workqueue_depth", "ordinal_reconciles_total", "ordinal_dns_"] {
+    for series in ["ordinal_workqueue_depth", "ordinal_reconciles_total", "ordinal_dns_synced"] {
         // The workers start right after their caches are synced.
         wait_for(series, || match ordinal.http_get("/metrics") {
-            (200, metrics) if metrics.contains(series) => Ok(()),
+            (200, metrics) if metrics.lines().any(|it| it.starts_with(series)) => Ok(()),
             (status, metrics) => Err(format!("{status} {metrics}")),
         });
     }

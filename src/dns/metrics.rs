@@ -67,9 +67,9 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Publishes the numbers under `ordinal_dns_…`.
+    /// Publishes the numbers under `<prefix of registry>_dns_…`.
     pub fn register(&self, registry: &mut Registry) {
-        let dns = registry.sub_registry_with_prefix("ordinal_dns");
+        let dns = registry.sub_registry_with_prefix("dns");
         self.forward.register(dns);
         dns.register_collector(Box::new(self.answering.clone()));
         dns.register_with_unit(
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_text_form_has_every_family() {
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        let (metrics, mut registry) = (Metrics::default(), Registry::with_prefix("ordinal"));
         metrics.register(&mut registry);
         let zones = crate::dns::DnsConfig::default().check(&[]).unwrap();
         let answered = Answered { zone: 0, rr_type: Some(RrType::A), rcode: Rcode::NxDomain, size: 99 };

@@ -293,7 +293,7 @@ async fn readiness_says_what_it_waits_for() {
 async fn what_is_left_out_is_counted_while_it_is_there() {
     let running = Running::start("{sync: {resync: 0s}}", Faults::default()).await;
     running.answers(WEB, "A 10.0.0.1").await;
-    let mut registry = prometheus_client::registry::Registry::default();
+    let mut registry = prometheus_client::registry::Registry::with_prefix("ordinal");
     running.metrics.register(&mut registry);
     let count = |reason: &str| {
         let mut text = String::new();
