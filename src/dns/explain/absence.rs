@@ -219,6 +219,7 @@ fn below_service(facts: &Facts<'_>, service: &Service, below: &[&[u8]]) -> Vec<S
     let entry = entry.as_deref().and_then(|it| facts.view.service(it));
     let Some(entry) = entry else { return vec![format!("{exists} {}", unpublished(facts, service))] };
     match (&service.kind, below) {
+        (_, [.., b"_zone"]) => vec![zonal(facts, service, &exists)],
         (ServiceKind::ExternalName(_), _) => {
             vec![format!("{exists} is of type ExternalName, and nothing lies below such a name")]
         }
@@ -231,6 +232,19 @@ fn below_service(facts: &Facts<'_>, service: &Service, below: &[&[u8]]) -> Vec<S
             vec![format!("nothing lies below the endpoint name {}", text(endpoint))]
         }
         _ => vec![format!("{exists} at most two labels can stand left of it: _<port>._<protocol>")],
+    }
+}
+
+/// Why there is no zonal name.
+fn zonal(facts: &Facts<'_>, service: &Service, exists: &str) -> String {
+    let empty = ready_endpoints(facts, &service.key).next().is_none();
+    match service.kind {
+        _ if !facts.config.zonal => "zonal names are switched off (option zonal)".into(),
+        ServiceKind::Headless if empty => format!("{exists} {}", no_endpoints(facts, service)),
+        ServiceKind::Headless => {
+            "zonal names are <topology zone>.pin._zone or <topology zone>.prefer._zone".into()
+        }
+        _ => format!("{exists} is not headless, and zonal names are those of headless Services"),
     }
 }
 
@@ -488,6 +502,17 @@ pub(super) fn no_data(facts: &Facts<'_>, name: NameRef<'_>, rr_type: RrType) -> 
         );
     }
     let within = facts.zones.longest_match(name);
+    let parts: Vec<&[u8]> = within.iter().flat_map(|(_, left)| labels(left)).collect();
+    if let [topology_zone @ .., b"pin", b"_zone", service, namespace, b"svc"] = &parts[..]
+        && !topology_zone.is_empty()
+    {
+        let topology_zone = topology_zone.iter().map(|it| text(it)).collect::<Vec<_>>().join(".");
+        let (service, namespace) = (text(service), text(namespace));
+        return format!(
+            "no ready endpoint of service {service} in namespace {namespace} is in topology zone {topology_zone}; prefer in \
+             place of pin answers with all of them"
+        );
+    }
     let service =
         within.filter(|(_, left)| labels(left).count() == 3).and_then(|(zone, left)| service_of(zone, left));
     if let Some(service) = service.and_then(|it| facts.cache.service(&it))

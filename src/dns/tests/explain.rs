@@ -191,6 +191,13 @@ fn options_that_keep_names_out() {
         ("pods: insecure", "10-0-0-1.prod.pod A", "the address is that of the name: no pod is looked at (option pods: insecure)"),
         ("ptr: hostname-only", "7.0.0.10.in-addr.arpa. PTR", "7: the endpoint of web.prod with 10.0.0.7 has no hostname (option \
             ptr: hostname-only)"),
+        ("{}", "zone-a.pin._zone.web.prod.svc A", "_zone: zonal names are switched off (option zonal)"),
+        ("zonal: true", "zone-a.pin._zone.lone.prod.svc A", "_zone: service lone exists in namespace prod but is not headless, and \
+            zonal names are those of headless Services"),
+        ("zonal: true", "zone-a.best._zone.web.prod.svc A", "best: zonal names are <topology zone>.pin._zone or <topology \
+            zone>.prefer._zone"),
+        ("zonal: true", "zone.a.pin._zone.web.prod.svc A", "no ready endpoint of service web in namespace prod is in topology zone \
+            zone.a; prefer in place of pin answers with all of them"),
         ("pods: verified", "10-0-0-9.prod.pod A", "10-0-0-9: no running pod of namespace prod has the address 10.0.0.9 (option pods: \
             verified)"),
         ("pendingFromStatefulsets: true", "web-1.web.prod.svc A", "web-1: no endpoint of service web in namespace prod is called \
