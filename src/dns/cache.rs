@@ -332,9 +332,11 @@ impl Cache {
         self.services.get(key).map(|it| &**it)
     }
 
-    /// The slices that carry the label of this service, by name, whether or not the Service exists.
+    /// The slices that carry the label of this service, by name, whether or not the Service exists, and what is kept of
+    /// former ones.
     pub fn slices(&self, service: &ObjectKey) -> Vec<&Slice> {
-        let mut slices: Vec<&Slice> = self.slices_of.get(service).iter().map(|it| &**it).collect();
+        let slices = self.slices_of.get(service).iter().map(|it| &**it);
+        let mut slices: Vec<&Slice> = slices.chain(self.linger.slices(service)).collect();
         slices.sort_unstable_by(|a, b| a.key.name.cmp(&b.key.name));
         slices
     }
