@@ -22,7 +22,7 @@ use super::name::OwnerName;
 use super::rate_limit::RateLimiter;
 use super::reply::{Entry, Fixed, Rcode, Reply};
 use super::request::{Received, Request, receive};
-use super::respond::{Handled, Transport, respond};
+use super::respond::{Handled, Transport};
 use super::tally::{Answered, Tally};
 use super::transfer::{Transfer, transfer};
 use super::wire::{Composed, Composer, refuse};
@@ -39,6 +39,8 @@ pub struct Responder {
     pub admission: Admission,
     /// Asks others, if there are any.
     forwarder: Option<Forwarder>,
+    /// What replies over TCP are composed with while it is not in use: as many as were at once.
+    spare: Mutex<Vec<(Composer, Box<[u8]>)>>,
     /// Counts of everything that is not a UDP thread.
     tally: Mutex<Tally>,
     /// Counts of what came over UDP and went onward.
@@ -66,14 +68,27 @@ impl Responder {
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
         let tally = Mutex::new(metrics.tally(Transport::Tcp, &zones));
         let forwarded = Mutex::new(metrics.tally(Transport::Udp, &zones));
-        Self { index, zones, metrics, admission, forwarder, tally, forwarded, seeds, requests }
+        let spare = Mutex::default();
+        Self { index, zones, metrics, admission, forwarder, spare, tally, forwarded, seeds, requests }
     }
 
     /// The reply to one packet that came over TCP, if it gets any from here.
     pub fn answer(&self, packet: &[u8], client: IpAddr) -> Handled<Reply> {
         let began = Instant::now();
         let admit = |request: Option<&Request<'_>>| self.admission.over_tcp(request, client);
-        let handled = respond(packet, Transport::Tcp, &self.index.view(), &self.zones, self.seed(), admit);
+        let spare = lock(&self.spare).pop();
+        let (mut composer, mut out) = spare.unwrap_or_else(|| {
+            (Composer::new(self.seed()), vec![0; usize::from(u16::MAX)].into_boxed_slice())
+        });
+        let view = self.index.view();
+        let handled = match composer.respond(packet, Transport::Tcp, &view, &self.zones, &mut out, admit) {
+            Handled::Silence => Handled::Silence,
+            Handled::Here(Composed { len, rcode, rr_type, zone }) => {
+                Handled::Here(Reply { octets: out[..len].to_vec(), rcode, rr_type, zone })
+            }
+            Handled::Onward => Handled::Onward,
+        };
+        lock(&self.spare).push((composer, out));
         match &handled {
             Handled::Silence => lock(&self.tally).dropped(),
             Handled::Here(reply) => count(&self.tally, reply, began),
@@ -138,8 +153,8 @@ fn count(tally: &Mutex<Tally>, reply: &Reply, began: Instant) {
     trace!(?rr_type, ?rcode, "answered");
 }
 
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers the datagrams of one thread: no lock, no allocation, no line of log for a query.
