@@ -256,6 +256,30 @@ fn section_11_sizes() {
     assert_eq!((whole.answers.len(), whole.additionals.len(), whole.metadata.truncation), (120, 120, false));
 }
 
+/// Names beyond 16 KiB cannot be pointed to.
+#[test]
+fn section_11_large_sets_arrive_whole_over_tcp() {
+    let endpoints: Vec<_> =
+        (0..300).map(|it| format!("10.0.{}.{}=a-rather-long-name-{it}", it / 200, it % 200)).collect();
+    let objects = format!("ns prod\nsvc prod/big headless x:1\nslice prod/big x:1 : {}", endpoints.join(" "));
+    let fixture = Fixture::new("{}", &objects);
+    let packet = query("big.prod.svc SRV").to_vec().unwrap();
+    let octets = composed(&fixture, &packet, Transport::Tcp).unwrap();
+    assert!(octets.len() > 0x4000, "{} octets", octets.len());
+    let reply = decode(&octets);
+    assert_eq!((reply.answers.len(), reply.additionals.len(), reply.metadata.truncation), (300, 300, false));
+    let targets: BTreeSet<_> = reply
+        .answers
+        .iter()
+        .filter_map(|it| match &it.data {
+            RData::SRV(srv) => Some(srv.target.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(reply.additionals.iter().all(|it| targets.contains(&it.name)));
+    assert_eq!(fixture.ask("big.prod.svc SRV").additionals.len(), 300, "the other codec says the same");
+}
+
 #[test]
 fn section_11_every_order_is_equally_likely() {
     let mut fixture =

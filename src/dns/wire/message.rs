@@ -292,4 +292,27 @@ impl<'b> Message<'b> {
         self.at = end;
         self.counts[Section::Additional as usize] += addresses.len() as u16;
     }
+
+    /// The same where the name stands too far behind for a pointer: each record repeats it.
+    #[cold]
+    pub fn far_glue<A: Address>(&mut self, label: Option<&[u8]>, suffix: &[u8], addresses: &[A], ttl: u32) {
+        let (start, count) = (self.at, self.counts[Section::Additional as usize]);
+        let head = address_head::<A>(0, ttl);
+        let whole = addresses.iter().all(|address| {
+            let mut rdata = [0; 16];
+            let rdata = &mut rdata[..A::RECORD - head.len()];
+            address.write(rdata);
+            self.record(Section::Additional, |it| {
+                label.map_or(Ok(()), |label| it.string(label))?;
+                it.put(suffix)?;
+                // Without the pointer.
+                it.put(&head[2..])?;
+                it.put(rdata)
+            })
+        });
+        if !whole {
+            self.at = start;
+            self.counts[Section::Additional as usize] = count;
+        }
+    }
 }

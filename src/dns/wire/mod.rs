@@ -30,8 +30,12 @@ use super::respond::{Handled, Transport, Verdict, decide};
 const QUESTION: u16 = HEADER as u16;
 /// Addresses that are shuffled before they are written.
 const FEW: usize = 16;
-/// SRV records considered for one reply: more than any datagram holds.
+/// Targets of SRV records considered for one datagram: more than any holds.
 const MAX_SRV: usize = 256;
+/// Largest datagram, the upper end of `maxUdpPayload`.
+const MAX_DATAGRAM: usize = 4096;
+/// How far a pointer reaches (RFC 1035 §4.1.4).
+const POINTER_END: u16 = 0x3fff;
 
 /// A reply in the caller's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,7 +273,8 @@ impl Composer {
         // What was found out about few places is not looked up again.
         let mut few = [Place::default(); FEW];
         // A datagram holds a part of a huge set at most: that part begins anywhere.
-        let first = if slots > MAX_SRV && zones.shuffle == Shuffle::On {
+        let most = if message.limit > MAX_DATAGRAM { slots } else { MAX_SRV };
+        let first = if slots > most && zones.shuffle == Shuffle::On {
             self.random.below(slots as u32) as usize
         } else {
             0
@@ -304,7 +309,7 @@ impl Composer {
                 self.srv.push((slot as u32, *port));
             }
             considered += 1;
-            if considered == MAX_SRV {
+            if considered == most {
                 break;
             }
         }
@@ -323,7 +328,7 @@ impl Composer {
             };
             self.written.push((*slot, name_at));
         }
-        let all = considered < MAX_SRV || considered == slots;
+        let all = considered < most || considered == slots;
         if all {
             if self.written.len() > considered {
                 // Some targets have several ports.
@@ -331,9 +336,14 @@ impl Composer {
                 self.written.dedup_by_key(|(slot, _)| *slot);
             }
             for (slot, at) in &self.written {
-                let Place { v4, v6, .. } = place(*slot);
-                message.glue(*at, v4, zones.ttl);
-                message.glue(*at, v6, zones.ttl);
+                let Place { label, v4, v6 } = place(*slot);
+                if *at <= POINTER_END {
+                    message.glue(*at, v4, zones.ttl);
+                    message.glue(*at, v6, zones.ttl);
+                } else {
+                    message.far_glue(label, suffix, v4, zones.ttl);
+                    message.far_glue(label, suffix, v6, zones.ttl);
+                }
             }
         }
         all
