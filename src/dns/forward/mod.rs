@@ -7,7 +7,7 @@
 //!          [`Forwarder::complete`]: lookup again ─▶ `dns::hosts` ─▶ `dns::upstream` ─▶ merge ─▶ reply
 //! ```
 //!
-//! The codecs stay synchronous: they only find out that a question goes [`onward`] and hand the packet over. What is ours
+//! The codecs stay synchronous: they only find out that a question goes [`onward()`] and hand the packet over. What is ours
 //! in a merged reply stays authoritative, what is not never becomes so. The served zones are looked up for every packet
 //! and never kept; only responses of upstream servers are.
 //! A query without RD is passed on without it: what a forwarder does not know, its upstream decides (RFC 5625 §4.1, as
@@ -107,7 +107,7 @@ impl Forwarder {
         self.hosts.clone()
     }
 
-    /// The reply to a packet whose question goes [`onward`]; `None` for a packet that is no such question.
+    /// The reply to a packet whose question goes [`onward()`]; `None` for a packet that is no such question.
     pub async fn complete(
         &self,
         packet: &[u8],

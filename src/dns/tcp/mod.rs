@@ -1,6 +1,6 @@
 //! DNS over TCP: pipelined queries on long-lived connections (RFC 7766).
 //!
-//! listener ──▶ [`Pool`] ──▶ [`Connection`] ──message──▶ [`Service`] ──[`Response`]──▶ connection
+//! listener ──▶ `Pool` ──▶ `Connection` ──message──▶ [`Service`] ──[`Response`]──▶ connection
 //!
 //! Replies that are ready at once leave in the order of their queries; those that take a while (a forwarded query, a zone
 //! transfer) leave when they are ready, and hold up nobody. On shutdown, requests that have already arrived are answered,

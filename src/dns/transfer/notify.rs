@@ -2,7 +2,7 @@
 //!
 //! serial of the index ──`schedule`──▶ message ──UDP──▶ secondary, for each single address of `transfer.to`
 //!
-//! One task for each secondary. The serial is looked at every [`TICK`]; nothing is sent before the first full lists are
+//! One task for each secondary. The serial is looked at every `TICK`; nothing is sent before the first full lists are
 //! published. The source address is the one the kernel takes for the route.
 //! Source: RFC 1996.
 

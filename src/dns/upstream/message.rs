@@ -55,7 +55,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// The query message. `token`: says that it is ours, see [`has_token`].
+    /// The query message. `token`: says that it is ours, see `has_token`.
     pub fn to_query(&self, id: u16, token: u64, edns: Edns) -> Vec<u8> {
         let mut octets = Vec::with_capacity(HEADER + 280);
         octets.extend(id.to_be_bytes());

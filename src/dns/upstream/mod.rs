@@ -2,8 +2,8 @@
 //!
 //! `dns::forward` ──[`Question`]──▶ [`Upstream::ask`] ──cache, `exchange`──▶ [`Response`] or [`Failure`]
 //!
-//! The server that answered last is asked first. One that stays silent for [`PATIENCE`] has the next one asked as well, one
-//! that cannot be reached or refuses has it asked at once; whoever answers first wins, and after [`DEADLINE`] it is over,
+//! The server that answered last is asked first. One that stays silent for `PATIENCE` has the next one asked as well, one
+//! that cannot be reached or refuses has it asked at once; whoever answers first wins, and after `DEADLINE` it is over,
 //! sooner than a stub resolver gives up. Equal questions that are asked at the same time are one question.
 //! So a loop of servers that forward to each other ends: a question that comes back through others joins the one that is
 //! waiting, and one that comes back directly carries our mark ([`Upstream::is_own`]).

@@ -1,6 +1,6 @@
 //! Replies composed into a fixed buffer, without allocation: the codec of the UDP path.
 //!
-//! ([`Request`], [`Answer`], options) ──[`Composer::compose`]──▶ octets in the caller's buffer ──▶ `dns::udp`
+//! ([`Request`], [`Answer`], options) ──[`Composer::respond`]──▶ octets in the caller's buffer ──▶ `dns::udp`
 //!
 //! Pure and total. The question is repeated octet for octet; owner names point at it, at the target of the last CNAME, or
 //! at an SRV target written before; targets of SRV records themselves are written in full (RFC 2782). If the answer does
