@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -258,8 +258,7 @@ impl Follower {
 /// Waits until `deadline` after `began`; without one for ever.
 async fn reached(began: Instant, deadline: Option<Duration>) {
     match deadline {
-        // allow-sleep: an endpoint that left its slice has its records until then
-        Some(deadline) => tokio::time::sleep_until(began + deadline).await,
+        Some(deadline) => sleep_until(began + deadline).await, // allow-sleep: until then a lingering endpoint stays
         None => std::future::pending().await,
     }
 }
