@@ -77,6 +77,7 @@ fn what_decides_is_pure() {
         "dns/narrow.rs",
         "dns/records.rs",
         "dns/entry.rs",
+        "dns/ports.rs",
         "dns/linger.rs",
         "dns/cache.rs",
         "dns/expected.rs",

@@ -33,6 +33,7 @@ pub mod name;
 pub mod narrow;
 pub mod objects;
 pub mod pods;
+mod ports;
 mod random;
 pub mod rate_limit;
 pub mod records;

@@ -2,6 +2,7 @@
 
 mod anti_patterns;
 mod compliance;
+mod entries;
 mod explain;
 mod faults;
 mod ferret;
