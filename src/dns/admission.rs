@@ -44,6 +44,7 @@ impl Admission {
         self.check(request, client())
     }
 
+    #[cold]
     fn check(&self, request: Option<&Request<'_>>, client: IpAddr) -> Entry {
         let (validity, cookie) = match self.cookie(request, client) {
             Ok(found) => found.map_or((None, None), |(validity, cookie)| (Some(validity), Some(cookie))),

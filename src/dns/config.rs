@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forward::Forwarding;
 use super::lookup::Absence;
-use super::name::{IN_ADDR_ARPA, IP6_ARPA, NameRef, OwnerName, labels};
+use super::name::{IN_ADDR_ARPA, IP6_ARPA, Left, NameRef, OwnerName, labels};
 use super::rate_limit::RateLimit;
 use super::selection::Selection;
 use super::transfer::access::Access;
@@ -512,9 +512,15 @@ pub struct Zones {
 impl Zones {
     /// The zone with the longest apex that `name` is within, and the labels left of that apex.
     pub fn longest_match<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, &'n [u8])> {
+        self.split(name).map(|(zone, left)| (zone, left.wire))
+    }
+
+    /// The same with the labels told apart.
+    #[inline(always)]
+    pub fn split<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, Left<'n>)> {
         self.longest_first.iter().find_map(|place| {
             let zone = &self.served[*place];
-            Some((zone, name.relative_to(zone.apex())?))
+            Some((zone, name.left_of(zone.apex())?))
         })
     }
 

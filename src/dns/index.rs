@@ -373,7 +373,7 @@ impl View {
     }
 
     /// The service of a key, in an existing namespace.
-    #[inline]
+    #[inline(always)]
     pub fn service(&self, key: &[u8]) -> Option<&ServiceEntry> {
         self.state.services.get(self.state.hash(key), key).map(|it| &**it)
     }

@@ -14,8 +14,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
 use super::index::{SyncState, View};
 use super::model::Protocol;
-use super::name::{NameRef, ReverseName, pod_address, reverse_name};
-use super::records::{EndpointRef, Origin, PortList, PortRef, Published, ServiceEntry, TopologyZone};
+use super::name::{Left, NameRef, ReverseName, pod_address, reverse_name};
+use super::records::{EndpointRef, Origin, Published, ServiceEntry, TopologyZone};
+use super::srv::SrvSet;
 
 /// Longest chain of CNAME records that is followed.
 pub const MAX_CHAIN: usize = 10;
@@ -164,159 +165,15 @@ pub struct NameServer<'a> {
     pub v6: &'a [Ipv6Addr],
 }
 
-/// The SRV records of one owner name.
-#[derive(Debug, Clone, Copy)]
-pub struct SrvSet<'a> {
-    entry: &'a ServiceEntry,
-    zone: NameRef<'a>,
-    scope: SrvScope<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum SrvScope<'a> {
-    /// Every port of the service.
-    Service,
-    /// `_name._protocol` of the service.
-    Port(&'a [u8], Protocol),
-    /// Every port of one endpoint name.
-    Endpoint(EndpointRef<'a>),
-    /// Every port of the endpoints in one topology zone.
-    Zone(&'a TopologyZone),
-}
-
-impl SrvScope<'_> {
-    #[inline]
-    fn has(&self, port: &PortRef<'_>) -> bool {
-        match self {
-            Self::Service | Self::Endpoint(_) | Self::Zone(_) => true,
-            Self::Port(name, protocol) => port.protocol == *protocol && port.name == *name,
-        }
-    }
-}
-
-/// The SRV records with one target.
-#[derive(Debug, Clone, Copy)]
-pub struct SrvTarget<'a> {
-    /// The target.
-    pub target: Target<'a>,
-    /// Its IPv4 addresses.
-    pub v4: &'a [Ipv4Addr],
-    /// Its IPv6 addresses.
-    pub v6: &'a [Ipv6Addr],
-    ports: &'a PortList,
-    scope: SrvScope<'a>,
-}
-
-impl<'a> SrvSet<'a> {
-    /// The targets in order of their labels, with at least one port and one address each.
-    pub fn targets(self) -> impl Iterator<Item = SrvTarget<'a>> {
-        (0..self.slots()).filter_map(move |slot| self.target(slot))
-    }
-
-    /// How many places [`SrvSet::target`] knows.
-    pub fn slots(self) -> usize {
-        match (self.scope, self.entry.published()) {
-            (SrvScope::Zone(zone), _) => zone.endpoint_count(),
-            (SrvScope::Service | SrvScope::Port(..), Published::Headless) => self.entry.endpoint_count(),
-            _ => 1,
-        }
-    }
-
-    /// The target in a place, if it has a matching port and an address.
-    pub fn target(self, slot: usize) -> Option<SrvTarget<'a>> {
-        let endpoint = self.label(slot);
-        let target = Target { endpoint, service: self.entry.key(), zone: self.zone };
-        let (v4, v6) = self.addresses(slot);
-        let target = SrvTarget { target, v4, v6, ports: self.ports(slot)?, scope: self.scope };
-        (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
-    }
-
-    /// The name of a place's target left of the service; `None`: the target is the service itself.
-    #[inline]
-    pub fn label(self, slot: usize) -> Option<&'a [u8]> {
-        self.endpoint(slot).map(EndpointRef::label)
-    }
-
-    /// The addresses of a place's target.
-    #[inline]
-    pub fn addresses(self, slot: usize) -> (&'a [Ipv4Addr], &'a [Ipv6Addr]) {
-        match (self.endpoint(slot), self.entry.published()) {
-            (Some(endpoint), _) => (endpoint.v4(), endpoint.v6()),
-            (None, Published::ClusterIp { v4, v6, .. }) => (v4, v6),
-            _ => (&[], &[]),
-        }
-    }
-
-    /// The ports of a place's target; most places have the same ones.
-    #[inline]
-    pub fn ports(self, slot: usize) -> Option<&'a PortList> {
-        match (self.endpoint(slot), self.entry.published()) {
-            (Some(endpoint), _) => Some(endpoint.ports()),
-            (None, Published::ClusterIp { ports, .. }) => Some(ports),
-            _ => None,
-        }
-    }
-
-    /// Those of `ports` that belong to the records: numbers, ascending, one for each protocol.
-    pub fn numbers(self, ports: &PortList) -> impl Iterator<Item = u16> {
-        let scope = self.scope;
-        ports.iter().filter(move |it| scope.has(it)).map(|it| it.number)
-    }
-
-    /// The labels that all targets end in: the service's and the zone's.
-    pub fn suffix(self) -> [&'a [u8]; 3] {
-        [self.entry.key(), b"\x03svc", self.zone.wire()]
-    }
-
-    #[inline]
-    fn endpoint(self, slot: usize) -> Option<EndpointRef<'a>> {
-        match (self.scope, self.entry.published()) {
-            (SrvScope::Endpoint(endpoint), _) => Some(endpoint),
-            (SrvScope::Zone(zone), _) => self.entry.endpoint_in(zone, slot),
-            (_, Published::Headless) => self.entry.endpoint_at(slot),
-            _ => None,
-        }
-    }
-
-    /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.
-    pub fn weight(self) -> u16 {
-        let mut pairs = 0;
-        for target in self.targets() {
-            pairs += (target.v4.len() + target.v6.len()) * target.matching().count();
-            if pairs >= 100 {
-                return 1;
-            }
-        }
-        weight_of(pairs)
-    }
-}
-
-/// The weight of each of the SRV records that stand for so many (address, port) pairs.
-pub fn weight_of(pairs: usize) -> u16 {
-    (100 / pairs.max(1)).max(1) as u16
-}
-
-impl<'a> SrvTarget<'a> {
-    /// Port numbers, ascending and distinct.
-    pub fn port_numbers(self) -> impl Iterator<Item = u16> + 'a {
-        let mut last = None;
-        // Sorted by number, so equal ones (one number for TCP and UDP) are neighbours.
-        self.matching().map(|it| it.number).filter(move |it| last.replace(*it) != Some(*it))
-    }
-
-    fn matching(self) -> impl Iterator<Item = PortRef<'a>> {
-        self.ports.iter().filter(move |it| self.scope.has(it))
-    }
-}
-
 /// What the zones say about `qtype` at `qname`. Types that are not questions about data (AXFR, IXFR) are the caller's.
+#[inline(always)]
 pub fn lookup<'a>(view: &'a View, zones: &'a Zones, qname: NameRef<'a>, qtype: RrType) -> Answer<'a> {
-    let Some((zone, left)) = zones.longest_match(qname) else {
+    let Some((zone, left)) = zones.split(qname) else {
         return Answer { zone: None, aliases: Vec::new(), outcome: Outcome::NotOurZone };
     };
     let node = match zone.kind {
         ZoneKind::Forward => forward_node(view, zones, left),
-        ZoneKind::Reverse => reverse_node(view, zones, zone, qname, left),
+        ZoneKind::Reverse => reverse_node(view, zones, zone, qname, left.wire),
     };
     match node {
         Node::Alias(target) if qtype != RrType::ANY => follow(view, zones, zone, qname, target, qtype),
@@ -344,12 +201,12 @@ fn follow<'a>(
         if repeated || qtype == RrType::CNAME || aliases.len() == MAX_CHAIN {
             return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
         }
-        let Some((zone, left)) = zones.longest_match(target) else {
+        let Some((zone, left)) = zones.split(target) else {
             return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
         };
         let node = match zone.kind {
             ZoneKind::Forward => forward_node(view, zones, left),
-            ZoneKind::Reverse => reverse_node(view, zones, zone, target, left),
+            ZoneKind::Reverse => reverse_node(view, zones, zone, target, left.wire),
         };
         match node {
             Node::Alias(next) => target = next,
@@ -379,44 +236,11 @@ enum Node<'a> {
 }
 
 /// The longest names have five labels: _port._proto.service.namespace.svc.
-const MAX_LABELS: usize = 5;
-
-/// The labels left of a zone's apex.
-struct Left<'a> {
-    wire: &'a [u8],
-    /// Where each label starts, and where the last one ends.
-    starts: [u8; MAX_LABELS + 1],
-    /// One more than [`MAX_LABELS`] when there are too many.
-    count: usize,
-}
-
-impl<'a> Left<'a> {
-    #[inline]
-    fn new(wire: &'a [u8]) -> Self {
-        let mut starts = [0; MAX_LABELS + 1];
-        let (mut count, mut end) = (0, 0);
-        while let Some(len) = wire.get(end) {
-            count += 1;
-            if count > MAX_LABELS {
-                break;
-            }
-            end += 1 + usize::from(*len);
-            starts[count] = end as u8;
-        }
-        Self { wire, starts, count }
-    }
-
-    /// A label, without its length octet.
-    #[inline]
-    fn label(&self, at: usize) -> &'a [u8] {
-        &self.wire[usize::from(self.starts[at]) + 1..usize::from(self.starts[at + 1])]
-    }
-}
+const MAX_LABELS: usize = Left::KNOWN;
 
 /// `left`: the labels left of the zone's apex.
-#[inline]
-fn forward_node<'a>(view: &'a View, zones: &Zones, left: &'a [u8]) -> Node<'a> {
-    let left = Left::new(left);
+#[inline(always)]
+fn forward_node<'a>(view: &'a View, zones: &Zones, left: Left<'a>) -> Node<'a> {
     let count = left.count;
     // Most questions are about services and their endpoints: they come first and cost the least.
     if !(3..=MAX_LABELS).contains(&count) || left.label(count - 1) != b"svc" {
@@ -425,7 +249,7 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, left: &'a [u8]) -> Node<'a> {
     if view.sync() == SyncState::Waiting {
         return Node::NotSynced;
     }
-    let key = &left.wire[usize::from(left.starts[count - 3])..usize::from(left.starts[count - 1])];
+    let key = left.labels(count - 3..count - 1);
     let entry = view.service(key);
     let node = match (entry, count) {
         (Some(entry), 4) => endpoint_node(entry, left.label(0)),
@@ -529,7 +353,7 @@ fn will_come(view: &View, entry: Option<&ServiceEntry>, namespace: &[u8], key: &
 }
 
 /// The name of the service itself.
-#[inline]
+#[inline(always)]
 fn service_node(entry: &ServiceEntry) -> Node<'_> {
     match entry.published() {
         Published::ExternalName(target) => Node::Alias(target.as_name()),
@@ -540,7 +364,7 @@ fn service_node(entry: &ServiceEntry) -> Node<'_> {
 }
 
 /// One label below the service.
-#[inline]
+#[inline(always)]
 fn endpoint_node<'a>(entry: &'a ServiceEntry, label: &[u8]) -> Node<'a> {
     // An ExternalName service has neither endpoints nor ports.
     if let Some(endpoint) = entry.endpoint(label) {
@@ -624,7 +448,7 @@ fn pointers<'a>(view: &'a View, zones: &'a Zones, address: IpAddr) -> Vec<Target
     found.into_iter().map(|(_, target)| target).collect()
 }
 
-#[inline]
+#[inline(always)]
 fn ask<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone, node: Node<'a>, qtype: RrType) -> Outcome<'a> {
     // The most common answers, ahead of the table.
     if qtype == RrType::A {
@@ -671,19 +495,19 @@ fn ask_table<'a>(
             Published::ClusterIp { v6, .. } => aaaa(v6),
             _ => aaaa(entry.endpoint_v6()),
         },
-        (Node::Service(entry), RrType::SRV) => srv(SrvSet { entry, zone: apex, scope: SrvScope::Service }),
+        (Node::Service(entry), RrType::SRV) => srv(SrvSet::of_service(entry, None, apex)),
         (Node::Zone(_, zone), RrType::A) => a(zone.v4()),
         (Node::Zone(_, zone), RrType::AAAA) => aaaa(zone.v6()),
         (Node::Zone(entry, zone), RrType::SRV) => {
-            srv(SrvSet { entry, zone: apex, scope: SrvScope::Zone(zone) })
+            srv(SrvSet::of_endpoints(entry, entry.endpoints_in(zone), apex))
         }
         (Node::Endpoint(_, endpoint), RrType::A) => a(endpoint.v4()),
         (Node::Endpoint(_, endpoint), RrType::AAAA) => aaaa(endpoint.v6()),
         (Node::Endpoint(entry, endpoint), RrType::SRV) => {
-            srv(SrvSet { entry, zone: apex, scope: SrvScope::Endpoint(endpoint) })
+            srv(SrvSet::of_endpoints(entry, endpoint.alone(), apex))
         }
         (Node::Port(entry, name, protocol), RrType::SRV) => {
-            srv(SrvSet { entry, zone: apex, scope: SrvScope::Port(name, protocol) })
+            srv(SrvSet::of_service(entry, Some((name, protocol)), apex))
         }
         (Node::Pod(IpAddr::V4(it)), RrType::A) => Some(Records::A(Addresses::One(it))),
         (Node::Pod(IpAddr::V6(it)), RrType::AAAA) => Some(Records::Aaaa(Addresses::One(it))),
@@ -702,7 +526,7 @@ fn aaaa(addresses: &[Ipv6Addr]) -> Option<Records<'_>> {
 }
 
 fn srv(set: SrvSet<'_>) -> Option<Records<'_>> {
-    set.targets().next().is_some().then_some(Records::Srv(set))
+    if set.is_empty() { None } else { Some(Records::Srv(set)) }
 }
 
 /// The services that publish one of this server's own addresses as a ready endpoint, else `ns.dns.<zone>`.

@@ -65,23 +65,23 @@ impl OwnerName {
     ///
     /// # Errors
     /// The octets begin with no name; this one stays what it was.
-    #[inline]
+    #[inline(always)]
     pub fn fill(&mut self, octets: &[u8]) -> Result<NameRef<'_>, NameError> {
+        let longest = &octets[..octets.len().min(MAX_NAME)];
         let mut at = 0;
         loop {
-            let len = usize::from(*octets.get(at).ok_or(NameError::Unterminated)?);
-            if len > MAX_LABEL {
-                return Err(NameError::LongLabel);
-            }
-            at += 1 + len;
-            if at > MAX_NAME {
-                return Err(NameError::LongName);
-            }
-            if len == 0 {
-                break;
+            let Some(len) = longest.get(at) else {
+                let cut = octets.len() <= MAX_NAME;
+                return Err(if cut { NameError::Unterminated } else { NameError::LongName });
+            };
+            at += 1;
+            match usize::from(*len) {
+                0 => break,
+                len @ 1..=MAX_LABEL => at += len,
+                _ => return Err(NameError::LongLabel),
             }
         }
-        self.octets[..at].copy_from_slice(octets.get(..at).ok_or(NameError::Unterminated)?);
+        self.octets[..at].copy_from_slice(&longest[..at]);
         // Length octets are at most 63 and so are never taken for letters. Whole blocks: the machine folds one at a time.
         let (blocks, _) = self.octets.as_chunks_mut::<BLOCK>();
         for block in &mut blocks[..at.div_ceil(BLOCK)] {
@@ -166,24 +166,66 @@ impl<'a> NameRef<'a> {
     }
 
     /// The labels left of `apex`, still length-prefixed and without the root; empty at the apex itself.
-    /// `None` when the name is not within the zone. Compared label by label: `mycluster.local` is not within
-    /// `cluster.local`.
+    /// `None` when the name is not within the zone, see [`NameRef::left_of`].
     pub fn relative_to(self, apex: NameRef<'_>) -> Option<&'a [u8]> {
-        let cut = self.0.len().checked_sub(apex.0.len())?;
-        let (left, right) = self.0.split_at(cut);
-        if right != apex.0 {
-            return None;
-        }
-        let mut at = 0;
-        while at < cut {
-            at += 1 + usize::from(self.0[at]);
-        }
-        (at == cut).then_some(left)
+        self.left_of(apex).map(|it| it.wire)
+    }
+
+    /// The labels left of `apex`. `None` when the name is not within the zone. Compared label by label:
+    /// `mycluster.local` is not within `cluster.local`.
+    #[inline(always)]
+    pub fn left_of(self, apex: NameRef<'_>) -> Option<Left<'a>> {
+        let (left, right) = self.0.split_at(self.0.len().checked_sub(apex.0.len())?);
+        if right == apex.0 { Left::read(left) } else { None }
     }
 
     /// How many labels the name has, the root label not counted.
     pub fn label_count(self) -> usize {
         labels(&self.0[..self.0.len() - 1]).count()
+    }
+}
+
+/// The labels left of a zone's apex.
+#[derive(Debug, Clone, Copy)]
+pub struct Left<'a> {
+    /// Length-prefixed, without the root.
+    pub wire: &'a [u8],
+    /// Where each of the first labels starts, and where the last of them ends.
+    starts: [u8; Left::KNOWN + 1],
+    /// How many there are.
+    pub count: usize,
+}
+
+impl<'a> Left<'a> {
+    /// How many labels can be asked for: the longest names of the forward zones have five,
+    /// `_port._proto.service.namespace.svc`, but for zonal ones.
+    pub const KNOWN: usize = 5;
+
+    /// `None`: the last label goes beyond the end of `wire`.
+    #[inline(always)]
+    fn read(wire: &'a [u8]) -> Option<Self> {
+        let mut starts = [0; Self::KNOWN + 1];
+        let (mut count, mut end) = (0, 0);
+        while let Some(len) = wire.get(end) {
+            end += 1 + usize::from(*len);
+            count += 1;
+            if let Some(start) = starts.get_mut(count) {
+                *start = end as u8;
+            }
+        }
+        (end == wire.len()).then_some(Self { wire, starts, count })
+    }
+
+    /// One of the first [`Left::KNOWN`] labels, without its length octet.
+    #[inline]
+    pub fn label(&self, at: usize) -> &'a [u8] {
+        &self.wire[usize::from(self.starts[at]) + 1..usize::from(self.starts[at + 1])]
+    }
+
+    /// Neighbours among the first [`Left::KNOWN`] labels, length-prefixed.
+    #[inline]
+    pub fn labels(&self, range: std::ops::Range<usize>) -> &'a [u8] {
+        &self.wire[usize::from(self.starts[range.start])..usize::from(self.starts[range.end])]
     }
 }
 

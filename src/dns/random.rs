@@ -1,7 +1,18 @@
 //! The order of records in a reply: uniform, cheap, and not for secrets.
 //!
 //! SplitMix64 (Steele, Lea, Flood 2014), one state for each thread or reply; bounded numbers by multiplication (Lemire
-//! 2019), unbiased.
+//! 2019), unbiased, several of them from one draw (Brackett-Rozinsky, Lemire 2024).
+
+/// How many orders so many items have.
+const ORDERS: [u64; 17] = {
+    let mut orders = [1; 17];
+    let mut items = 1;
+    while items < orders.len() {
+        orders[items] = orders[items - 1] * items as u64;
+        items += 1;
+    }
+    orders
+};
 
 /// A generator; equal seeds give equal sequences.
 #[derive(Debug, Clone)]
@@ -39,9 +50,31 @@ impl Random {
     }
 
     /// Fisher-Yates over anything that can swap two places.
+    #[inline]
     pub fn permute(&mut self, len: usize, mut swap: impl FnMut(usize, usize)) {
-        for last in (1..len).rev() {
-            swap(last, self.below(last as u32 + 1) as usize);
+        if let Some(orders) = ORDERS.get(len) {
+            self.permute_few(len, *orders, swap);
+        } else {
+            for last in (1..len).rev() {
+                swap(last, self.below(last as u32 + 1) as usize);
+            }
+        }
+    }
+
+    /// The same with one draw for all swaps: the whole part of each product chooses, its fraction goes on.
+    #[inline]
+    fn permute_few(&mut self, len: usize, orders: u64, mut swap: impl FnMut(usize, usize)) {
+        loop {
+            let mut rest = self.next();
+            for last in (1..len).rev() {
+                let wide = u128::from(rest) * (last as u128 + 1);
+                swap(last, (wide >> 64) as usize);
+                rest = wide as u64;
+            }
+            // As in `below`. To permute once more makes any order as likely as any other again.
+            if rest >= orders || rest >= orders.wrapping_neg() % orders {
+                return;
+            }
         }
     }
 }
@@ -62,6 +95,24 @@ mod tests {
         assert_eq!(counts.len(), 24);
         // 1000 expected; five standard deviations.
         assert!(counts.values().all(|it| (845..=1155).contains(it)), "{counts:?}");
+    }
+
+    #[test]
+    fn every_item_reaches_every_place_of_a_longer_list() {
+        for len in [10usize, 16, 17, 30] {
+            let mut random = Random::new(len as u64);
+            let rounds = 400 * len;
+            let mut counts = vec![vec![0u32; len]; len];
+            for _ in 0..rounds {
+                let mut items: Vec<usize> = (0..len).collect();
+                random.shuffle(&mut items);
+                for (place, item) in items.into_iter().enumerate() {
+                    counts[item][place] += 1;
+                }
+            }
+            // 400 expected; five standard deviations and more.
+            assert!(counts.iter().flatten().all(|it| (290..=510).contains(it)), "{len}: {counts:?}");
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::EndpointNames;
-pub use super::entry::{EndpointRef, Origin, Published, ServiceEntry, TopologyZone};
-use super::entry::{Names, NewName, Uncommon, common_prefix, rank};
+use super::entry::Uncommon;
+pub use super::entry::{EndpointRef, Endpoints, Origin, Published, ServiceEntry, TopologyZone};
 use super::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
 use super::name::{BoxedName, Label, OwnerName, append_label, dashed_address, service_key};
+use super::names::{Names, NewName, common_prefix, rank};
 pub use super::ports::{PortList, PortRef};
 
 /// The options that decide what a service publishes.

@@ -128,6 +128,7 @@ impl Fixed {
     }
 
     /// What an answer says before its records.
+    #[inline(always)]
     pub fn of(answer: &Answer<'_>) -> Self {
         let (rcode, flags) = match answer.outcome {
             Outcome::Records(_) | Outcome::NoData(_) | Outcome::AliasOnly => (Rcode::NoError, Header::AA),
@@ -160,48 +161,58 @@ impl Additions {
         Self { extended_error, cookie }
     }
 
-    /// The OPT record: present when and only when the request had one (RFC 6891 §6.1.1). Options of the request that are
-    /// not implemented are ignored and never sent back.
-    pub fn opt(&self, request: &Request<'_>, rcode: Rcode, zones: &Zones) -> Opt {
-        let mut opt = Opt { octets: [0; Opt::MAX], len: 0 };
-        let Some(edns) = &request.edns else { return opt };
+    /// Octets of the OPT record: present when and only when the request had one (RFC 6891 §6.1.1).
+    #[inline(always)]
+    pub fn opt_len(&self, request: &Request<'_>) -> usize {
+        if request.edns.is_none() {
+            return 0;
+        }
+        let cookie = if self.cookie.is_some() { COOKIE_OPTION } else { 0 };
+        let error = if self.extended_error.is_some() { ERROR_OPTION } else { 0 };
+        OPT_FIXED + cookie + error
+    }
+
+    /// Writes the OPT record into its place, [`Additions::opt_len`] octets. Options of the request that are not
+    /// implemented are ignored and never sent back.
+    #[inline(always)]
+    pub fn put_opt(&self, request: &Request<'_>, rcode: Rcode, zones: &Zones, place: &mut [u8]) {
+        let (Some(edns), Some((fixed, options))) = (&request.edns, place.split_first_chunk_mut()) else {
+            return;
+        };
+        let fixed: &mut [u8; OPT_FIXED] = fixed;
         let [high, low] = zones.max_udp_payload.to_be_bytes();
         let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
-        opt.put(&[0, 0, 41, high, low, (rcode as u16 >> 4) as u8, 0, dnssec_ok, 0, 0, 0]);
-        if let Some(cookie) = &self.cookie {
-            opt.put(&[0, 10, 0, 24]);
-            opt.put(cookie);
+        let length = options.len() as u8;
+        *fixed = [0, 0, 41, high, low, (rcode as u16 >> 4) as u8, 0, dnssec_ok, 0, 0, length];
+        if !options.is_empty() {
+            self.put_options(options);
         }
-        if let Some(error) = self.extended_error {
-            opt.put(&[0, 15, 0, 2]);
-            opt.put(&error.code().to_be_bytes());
+    }
+
+    #[cold]
+    fn put_options(&self, place: &mut [u8]) {
+        let (cookie, error) = place.split_at_mut(if self.cookie.is_some() { COOKIE_OPTION } else { 0 });
+        if let (Some(octets), Some((head, value))) = (&self.cookie, cookie.split_first_chunk_mut()) {
+            *head = [0, 10, 0, 24];
+            value.copy_from_slice(octets);
         }
-        let options = opt.len - Opt::FIXED;
-        opt.octets[Opt::FIXED - 1] = options as u8;
-        opt
+        if let (Some(reason), Some((head, value))) = (self.extended_error, error.split_first_chunk_mut()) {
+            *head = [0, 15, 0, 2];
+            value.copy_from_slice(&reason.code().to_be_bytes());
+        }
+    }
+
+    /// The OPT record, or nothing.
+    pub fn opt(&self, request: &Request<'_>, rcode: Rcode, zones: &Zones) -> Vec<u8> {
+        let mut octets = vec![0; self.opt_len(request)];
+        self.put_opt(request, rcode, zones, &mut octets);
+        octets
     }
 }
 
-/// An OPT record, or nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Opt {
-    octets: [u8; Self::MAX],
-    len: usize,
-}
-
-impl Opt {
-    /// Owner, type, class, TTL and length.
-    const FIXED: usize = 11;
-    /// With a cookie and an extended error.
-    const MAX: usize = Self::FIXED + 28 + 6;
-
-    fn put(&mut self, octets: &[u8]) {
-        self.octets[self.len..self.len + octets.len()].copy_from_slice(octets);
-        self.len += octets.len();
-    }
-
-    /// The record on the wire.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.octets[..self.len]
-    }
-}
+/// Owner, type, class, TTL and length of an OPT record.
+const OPT_FIXED: usize = 11;
+/// A cookie with its code and length.
+const COOKIE_OPTION: usize = 4 + 24;
+/// An extended error with its code and length.
+const ERROR_OPTION: usize = 4 + 2;

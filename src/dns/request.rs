@@ -33,7 +33,7 @@ pub enum Received<'p> {
 }
 
 /// Reads one packet. `name`: where the folded name of the question goes.
-#[inline]
+#[inline(always)]
 pub fn receive<'p>(packet: &'p [u8], name: &'p mut OwnerName) -> Received<'p> {
     let Some(header) = Header::read(packet) else { return Received::Noise };
     if header.opcode() != 0 {
@@ -88,7 +88,7 @@ impl Header {
 
     /// The first four octets of the reply: RD and CD are copied (RFC 6895 §2), AD stays 0. `recursion`: whether there is
     /// an upstream to recurse to (RA).
-    #[inline]
+    #[inline(always)]
     pub fn reply(self, flags: u8, rcode: Rcode, recursion: bool) -> [u8; 4] {
         let high = Self::QR | self.high & 0x78 | self.high & Self::RD | flags;
         let available = if recursion { Self::RA } else { 0 };
@@ -134,7 +134,7 @@ pub struct Edns<'p> {
 
 impl<'p> Request<'p> {
     /// `None`: a question count other than one, more than one OPT, or anything unreadable.
-    #[inline]
+    #[inline(always)]
     fn read(header: Header, packet: &'p [u8], name: &'p mut OwnerName) -> Option<Self> {
         if packet.get(4..6)? != [0, 1] {
             return None;
@@ -156,7 +156,7 @@ impl<'p> Request<'p> {
     }
 
     /// The response code that the request has earned before its name is looked at.
-    #[inline]
+    #[inline(always)]
     pub fn objection(&self) -> Option<Rcode> {
         if self.class != CLASS_IN {
             return Some(Rcode::Refused);
@@ -164,8 +164,15 @@ impl<'p> Request<'p> {
         self.edns.is_some_and(|it| it.version > 0).then_some(Rcode::BadVers)
     }
 
+    /// The response code of a request that is not answered over this transport: one with an objection, or for a zone
+    /// transfer, which is not for `dns::lookup`.
+    #[inline(always)]
+    pub fn refusal(&self) -> Option<Rcode> {
+        if self.is_transfer() { Some(self.objection().unwrap_or(Rcode::Refused)) } else { self.objection() }
+    }
+
     /// Whether a zone transfer is asked for.
-    #[inline]
+    #[inline(always)]
     pub fn is_transfer(&self) -> bool {
         matches!(self.rr_type, RrType::AXFR | RrType::IXFR)
     }
@@ -176,7 +183,7 @@ impl<'p> Request<'p> {
     }
 
     /// The largest reply in octets.
-    #[inline]
+    #[inline(always)]
     pub fn limit(&self, transport: Transport, zones: &Zones) -> u16 {
         match (transport, &self.edns) {
             (Transport::Tcp, _) => u16::MAX,
@@ -229,19 +236,25 @@ impl<'p> Record<'p> {
 ///
 /// # Errors
 /// The octets end early, there are two OPT records, or one is malformed or outside of the additional section.
-#[inline]
+#[inline(always)]
 fn read_edns<'p>(packet: &[u8], rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
     // Most queries: nothing, or one OPT record without options.
-    match (packet.get(6..12), rest) {
-        (Some([0, 0, 0, 0, 0, 0]), _) => Ok(None),
-        (Some([0, 0, 0, 0, 0, 1]), &[0, 0, 41, high, low, _, version, flags, _, 0, 0]) => {
-            let payload = u16::from_be_bytes([high, low]);
-            Ok(Some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload, options: &[] }))
-        }
-        _ => walk_records(packet, rest),
+    let counts = packet.get(6..HEADER).unwrap_or_default();
+    if counts == [0; 6] {
+        return Ok(None);
     }
+    if let Ok(&[root, type_high, type_low, high, low, _, version, flags, _, length_high, length_low]) =
+        <&[u8; 11]>::try_from(rest)
+        && counts == [0, 0, 0, 0, 0, 1]
+        && [root, type_high, type_low, length_high, length_low] == [0, 0, 41, 0, 0]
+    {
+        let payload = u16::from_be_bytes([high, low]);
+        return Ok(Some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload, options: &[] }));
+    }
+    walk_records(packet, rest)
 }
 
+#[cold]
 fn walk_records<'p>(packet: &[u8], mut rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
     let count = |at: usize| usize::from(packet[at]) << 8 | usize::from(packet[at + 1]);
     let before_additional = count(6) + count(8);

@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
 
 use super::config::{Shuffle, Zone, Zones};
-use super::forward::{Onward, onward};
+use super::forward::onward;
 use super::index::View;
 use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::{NameRef, OwnerName};
@@ -29,17 +29,6 @@ pub enum Transport {
     Udp,
     /// A stream, up to 65535 octets a message.
     Tcp,
-}
-
-/// What a readable request gets.
-#[derive(Debug)]
-pub enum Verdict<'a> {
-    /// Its question and nothing else.
-    Refused(Rcode),
-    /// An answer.
-    Answer(Answer<'a>),
-    /// Others have to be asked: `dns::forward` completes the answer.
-    Onward(Answer<'a>, Onward<'a>),
 }
 
 /// What a codec makes of a packet.
@@ -59,22 +48,6 @@ impl<T> Handled<T> {
         match self {
             Self::Here(reply) => Some(reply),
             Self::Silence | Self::Onward => None,
-        }
-    }
-}
-
-/// Decides about a readable request, whatever the codec of its reply. Zone transfers over TCP are the caller's.
-#[inline]
-pub fn decide<'a>(request: &'a Request<'_>, view: &'a View, zones: &'a Zones) -> Verdict<'a> {
-    let transfer = request.is_transfer().then_some(Rcode::Refused);
-    match request.objection().or(transfer) {
-        Some(rcode) => Verdict::Refused(rcode),
-        None => {
-            let answer = lookup(view, zones, request.name, request.rr_type);
-            match onward(&answer, request, zones) {
-                None => Verdict::Answer(answer),
-                Some(asked) => Verdict::Onward(answer, asked),
-            }
         }
     }
 }
@@ -114,17 +87,18 @@ pub fn respond(
         Entry::Slipped(cookie) => return Handled::Here(only(Fixed::SLIPPED, cookie)),
         Entry::Silence => return Handled::Silence,
     };
-    Handled::Here(match decide(&request, view, zones) {
-        Verdict::Onward(..) => return Handled::Onward,
-        Verdict::Refused(rcode) => only(Fixed::refused(rcode), cookie),
-        Verdict::Answer(answer) => {
-            let render = Render { zones, serial: view.serial(), random: Random::new(seed) };
-            let content = render.content(&request, &answer);
-            let reply =
-                compose(&request, zones, limit, &content, &Additions::of(&answer, view.freshness(), cookie));
-            Reply { zone: zones.label_of(answer.zone), ..reply }
-        }
-    })
+    if let Some(rcode) = request.refusal() {
+        return Handled::Here(only(Fixed::refused(rcode), cookie));
+    }
+    let answer = lookup(view, zones, request.name, request.rr_type);
+    if onward(&answer, &request, zones).is_some() {
+        return Handled::Onward;
+    }
+    let render = Render { zones, serial: view.serial(), random: Random::new(seed) };
+    let content = render.content(&request, &answer);
+    let additions = Additions::of(&answer, view.freshness(), cookie);
+    let reply = compose(&request, zones, limit, &content, &additions);
+    Handled::Here(Reply { zone: zones.label_of(answer.zone), ..reply })
 }
 
 /// The reply that turns a request down with `rcode`, in place of the answer to its question.
@@ -164,7 +138,6 @@ pub(super) fn compose(
     additions: &Additions,
 ) -> Reply {
     let opt = additions.opt(request, content.fixed.rcode, zones);
-    let opt = opt.as_bytes();
     let mut octets = Vec::with_capacity(512);
     let mut message = Encoder { inner: BinEncoder::new(&mut octets), limit: usize::from(limit) - opt.len() };
     message.inner.emit_vec(&[0; HEADER]).expect("a header fits an empty buffer");
@@ -186,7 +159,7 @@ pub(super) fn compose(
         flags |= Header::TC;
     }
     drop(message);
-    octets.extend_from_slice(opt);
+    octets.extend_from_slice(&opt);
     octets[..4].copy_from_slice(&request.header.reply(flags, rcode, zones.recursion()));
     for (at, count) in counts.iter().enumerate() {
         octets[4 + 2 * at..6 + 2 * at].copy_from_slice(&count.to_be_bytes());

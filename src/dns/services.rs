@@ -51,10 +51,14 @@ impl Services {
     }
 
     /// The service of `key`, whose hash is `hash`.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, hash: KeyHash, key: &[u8]) -> Option<&Arc<ServiceEntry>> {
-        let found = self.leaf(hash).iter().find(|it| it.hash == hash && it.entry.key() == key)?;
-        Some(&found.entry)
+        for slot in self.leaf(hash) {
+            if slot.hash == hash && slot.entry.key() == key {
+                return Some(&slot.entry);
+            }
+        }
+        None
     }
 
     /// Every service whose key has this hash: one, but for collisions.
@@ -104,7 +108,7 @@ impl Services {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn leaf(&self, hash: KeyHash) -> &[Slot] {
         let mut children = &self.root;
         let mut bits = hash;

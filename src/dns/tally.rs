@@ -158,7 +158,7 @@ impl Tally {
     }
 
     /// Counts a reply.
-    #[inline]
+    #[inline(always)]
     pub fn answered(&mut self, what: &Answered) {
         let Counts { responses, sizes, .. } = &*self.0;
         let place =

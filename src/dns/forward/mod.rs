@@ -30,12 +30,12 @@ pub use self::onward::{Forwarding, Onward, check_loops, onward, servers};
 use super::config::{ConfigError, DnsConfig, Shuffle, Zones};
 use super::hosts::{Entry, Hosts};
 use super::index::Index;
-use super::lookup::RrType;
+use super::lookup::{RrType, lookup};
 use super::name::OwnerName;
 use super::random::Random;
 use super::reply::{Additions, Cookie, ExtendedError, Fixed, Rcode, Reply};
 use super::request::{Header, Received, Request, receive};
-use super::respond::{Content, Render, Transport, Verdict, compose, decide, to_name};
+use super::respond::{Content, Render, Transport, compose, to_name};
 use super::upstream::{Failure, Question, Response, Upstream};
 
 /// Extended DNS error "Other" (RFC 8914 §4.1).
@@ -129,14 +129,12 @@ impl Forwarder {
     /// What the zones say.
     fn local(&self, request: &Request<'_>) -> Local {
         let view = self.index.view();
-        let (answer, asked) = match decide(request, &view, &self.zones) {
-            Verdict::Refused(rcode) => {
-                let (content, additions) = (Content::only(rcode), Additions::default());
-                return Local { content, additions, asked: None, zone: self.zones.label_of(None) };
-            }
-            Verdict::Answer(answer) => (answer, None),
-            Verdict::Onward(answer, asked) => (answer, Some(question(request, asked))),
-        };
+        if let Some(rcode) = request.refusal() {
+            let (content, additions) = (Content::only(rcode), Additions::default());
+            return Local { content, additions, asked: None, zone: self.zones.label_of(None) };
+        }
+        let answer = lookup(&view, &self.zones, request.name, request.rr_type);
+        let asked = onward(&answer, request, &self.zones).map(|it| question(request, it));
         let render = Render { zones: &self.zones, serial: view.serial(), random: self.random() };
         Local {
             content: render.content(request, &answer),

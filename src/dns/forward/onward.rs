@@ -46,11 +46,13 @@ impl<'a> Onward<'a> {
 }
 
 /// Whether others have to be asked before `request` can be answered. Refused types and classes never get here.
+#[inline(always)]
 pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) -> Option<Onward<'a>> {
-    let forwarding = &zones.forwarding;
-    if !forwarding.recursion && !forwarding.hosts {
-        return None;
-    }
+    let others = zones.forwarding.recursion || zones.forwarding.hosts;
+    if others { asked_of_others(answer, request, zones) } else { None }
+}
+
+fn asked_of_others<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) -> Option<Onward<'a>> {
     match &answer.outcome {
         Outcome::NotOurZone => Some(Onward::Foreign(request.name)),
         // A chain also ends because its aliases were asked for, or because it is a loop or too long.
@@ -60,7 +62,7 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
         }
         Outcome::NxDomain(_, absence) => {
             let name = answer.aliases.last().copied().unwrap_or(request.name);
-            forwarding.falls_through(name, *absence).then_some(Onward::Fallthrough(name))
+            zones.forwarding.falls_through(name, *absence).then_some(Onward::Fallthrough(name))
         }
         _ => None,
     }

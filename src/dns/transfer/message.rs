@@ -62,7 +62,7 @@ impl Messages {
         Self {
             first_octets: request.header.reply(Header::AA, Rcode::NoError, zones.recursion()),
             question: request.question.to_vec(),
-            opt: Additions::default().opt(request, Rcode::NoError, zones).as_bytes().to_vec(),
+            opt: Additions::default().opt(request, Rcode::NoError, zones),
             ready: None,
             held: None,
             rest: Box::new(records),

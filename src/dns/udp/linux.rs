@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,30 +67,28 @@ pub struct Batches<S> {
     /// The last batch was not a small one.
     busy: bool,
     queries: Box<[u8]>,
-    replies: Box<[u8]>,
-    received: [Option<Datagram<S>>; BATCH],
-    outgoing: [Outgoing<S>; BATCH],
+    outgoing: Outgoing<S>,
     receive: MultiHeaders<S>,
     send: MultiHeaders<S>,
     /// As [`Batches::send`], with room for a source address.
     send_from: MultiHeaders<S>,
 }
 
-/// A received datagram.
-#[derive(Clone, Copy)]
-struct Datagram<S> {
-    len: usize,
-    client: S,
-    asked: Option<IpAddr>,
+/// Replies that wait to be sent, each in a place of its own.
+struct Outgoing<S> {
+    /// [`MAX_REPLY`] octets for each.
+    octets: Box<[u8]>,
+    lengths: [usize; BATCH],
+    /// Never `None` up to the number of replies.
+    to: [Option<S>; BATCH],
+    /// The address each leaves from, on a wildcard socket.
+    from: [Option<IpAddr>; BATCH],
 }
 
-/// A reply that waits in the buffer.
-#[derive(Clone, Copy)]
-struct Outgoing<S> {
-    slot: usize,
-    len: usize,
-    to: Option<S>,
-    from: Option<IpAddr>,
+impl<S> Outgoing<S> {
+    fn octets(&self, at: usize) -> &[u8] {
+        &self.octets[at * MAX_REPLY..][..self.lengths[at]]
+    }
 }
 
 /// Has the kernel tell the destination of each datagram where there can be several. Returns the address bound.
@@ -148,10 +147,13 @@ impl<S: Client> Batches<S> {
             handover,
             wildcard,
             busy: false,
-            received: [None; BATCH],
-            outgoing: [Outgoing { slot: 0, len: 0, to: None, from: None }; BATCH],
             queries: vec![0; BATCH * MAX_QUERY].into(),
-            replies: vec![0; BATCH * MAX_REPLY].into(),
+            outgoing: Outgoing {
+                octets: vec![0; BATCH * MAX_REPLY].into(),
+                lengths: [0; BATCH],
+                to: [None; BATCH],
+                from: [None; BATCH],
+            },
             receive: MultiHeaders::preallocate(BATCH, wildcard.then(|| source.clone())),
             send: MultiHeaders::preallocate(BATCH, None),
             send_from: MultiHeaders::preallocate(BATCH, Some(source)),
@@ -160,93 +162,101 @@ impl<S: Client> Batches<S> {
 
     fn answer_some(&mut self, responder: &mut UdpResponder) -> io::Result<()> {
         // Preparing a system call for more datagrams than come is wasted.
-        let count = if self.busy { self.receive::<BATCH>()? } else { self.receive::<SMALL_BATCH>()? };
-        self.busy = count >= SMALL_BATCH;
-        let began = Instant::now();
-        let view = responder.view();
-        let mut waiting = 0;
-        let mut replies = self.replies.chunks_exact_mut(MAX_REPLY);
-        let mut reply = replies.next().expect("there is a buffer for every datagram");
-        for (datagram, query) in self.received[..count].iter().zip(self.queries.chunks_exact(MAX_QUERY)) {
-            // Nobody can have sent from port 0; a reply would fail.
-            let Some(datagram) = datagram.as_ref().filter(|it| it.client.port() != 0) else { continue };
-            let query = query.get(..datagram.len).unwrap_or(query);
-            let len = match responder.answer(&view, query, || datagram.client.address().ip(), reply) {
-                Handled::Silence => None,
-                Handled::Here(len) => Some(len),
-                Handled::Onward => {
-                    let (client, asked) = (datagram.client.address(), datagram.asked);
-                    let (packet, socket) = (query.to_vec(), self.socket.clone());
-                    let taken = self.handover.offer(onward::Datagram { packet, client, asked, socket });
-                    if taken { None } else { responder.decline(query, reply) }
-                }
-            };
-            if let Some(len) = len {
-                let (to, from) = (Some(datagram.client), datagram.asked);
-                self.outgoing[waiting] = Outgoing { slot: waiting, len, to, from };
-                waiting += 1;
-                let Some(next) = replies.next() else { break };
-                reply = next;
+        let waiting = if self.busy {
+            self.answer_batch::<BATCH>(responder)?
+        } else {
+            self.answer_batch::<SMALL_BATCH>(responder)?
+        };
+        if self.wildcard {
+            let mut sent = 0;
+            while sent < waiting {
+                let from = self.outgoing.from[sent];
+                let run = self.outgoing.from[sent..waiting].iter().take_while(|it| **it == from).count();
+                self.send(sent..sent + run);
+                sent += run;
             }
-        }
-        drop(view);
-        if waiting > 0 {
-            // What each query waited for the others of its batch is part of its time.
-            responder.took(began.elapsed(), waiting as u64);
-        }
-        let mut sent = 0;
-        while sent < waiting {
-            let from = self.outgoing[sent].from;
-            let run = self.outgoing[sent..waiting].iter().take_while(|it| it.from == from).count();
-            self.send(sent..sent + run);
-            sent += run;
+        } else {
+            self.send(0..waiting);
         }
         Ok(())
     }
 
-    /// Blocks until at least one datagram is there. Returns how many came.
-    fn receive<const N: usize>(&mut self) -> io::Result<usize> {
-        let mut buffers = self.queries.chunks_exact_mut(MAX_QUERY);
+    /// Blocks until at least one datagram is there and composes the replies to those that came. Returns how many replies
+    /// there are.
+    fn answer_batch<const N: usize>(&mut self, responder: &mut UdpResponder) -> io::Result<usize> {
+        let Self { socket, handover, wildcard, busy, queries, outgoing, receive, .. } = self;
+        let mut buffers = queries.chunks_exact_mut(MAX_QUERY);
         let mut slices: [[IoSliceMut<'_>; 1]; N] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().expect("one buffer for each header"))]);
-        let fd = self.socket.as_raw_fd();
-        let results = recvmmsg(fd, &mut self.receive, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
-        let mut count = 0;
-        for (slot, message) in self.received.iter_mut().zip(results) {
-            let asked = if self.wildcard { destination(&message) } else { None };
-            *slot = message.address.map(|client| Datagram { len: message.bytes, client, asked });
-            count += 1;
+        let results =
+            recvmmsg(socket.as_raw_fd(), receive, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+        let began = Instant::now();
+        let view = responder.view();
+        let (mut received, mut waiting) = (0, 0);
+        let mut replies = outgoing.octets.chunks_exact_mut(MAX_REPLY);
+        let mut reply = replies.next().expect("there is a buffer for every datagram");
+        for message in results {
+            received += 1;
+            // Nobody can have sent from port 0; a reply would fail.
+            let Some(client) = message.address.filter(|it| it.port() != 0) else { continue };
+            let asked = if *wildcard { destination(&message) } else { None };
+            let query = message.iovs().next().unwrap_or_default();
+            let len = match responder.answer(&view, query, || client.address().ip(), reply) {
+                Handled::Silence => continue,
+                Handled::Here(len) => len,
+                Handled::Onward => {
+                    let (packet, client) = (query.to_vec(), client.address());
+                    let datagram = onward::Datagram { packet, client, asked, socket: socket.clone() };
+                    if handover.offer(datagram) {
+                        continue;
+                    }
+                    let Some(len) = responder.decline(query, reply) else { continue };
+                    len
+                }
+            };
+            outgoing.lengths[waiting] = len;
+            outgoing.to[waiting] = Some(client);
+            if *wildcard {
+                outgoing.from[waiting] = asked;
+            }
+            waiting += 1;
+            let Some(next) = replies.next() else { break };
+            reply = next;
         }
-        Ok(count)
+        drop(view);
+        *busy = received >= SMALL_BATCH;
+        if waiting > 0 {
+            // What each query waited for the others of its batch is part of its time.
+            responder.took(began.elapsed(), waiting as u64);
+        }
+        Ok(waiting)
     }
 
     /// Sends replies that leave from one address. A reply that cannot be sent is the client's loss alone.
-    fn send(&mut self, replies: std::ops::Range<usize>) {
-        let mut rest = &self.outgoing[replies];
-        while let Some(first) = rest.first() {
-            let (socket, buffer) = (&*self.socket, &*self.replies);
-            let sent = match first.from {
-                None if rest.len() == 1 => send_one(socket, buffer, first),
-                None => send_all(socket, &mut self.send, buffer, rest, &[]),
+    fn send(&mut self, mut replies: Range<usize>) {
+        let Self { socket, outgoing, send, send_from, .. } = self;
+        while !replies.is_empty() {
+            let sent = match outgoing.from[replies.start] {
+                None if replies.len() == 1 => send_one(socket, outgoing, replies.start),
+                None => send_all(socket, send, outgoing, replies.clone(), &[]),
                 Some(IpAddr::V4(from)) => {
                     let info = source_v4(from);
                     let source = [ControlMessage::Ipv4PacketInfo(&info)];
-                    send_all(socket, &mut self.send_from, buffer, rest, &source)
+                    send_all(socket, send_from, outgoing, replies.clone(), &source)
                 }
                 Some(IpAddr::V6(from)) => {
                     let info = source_v6(from);
                     let source = [ControlMessage::Ipv6PacketInfo(&info)];
-                    send_all(socket, &mut self.send_from, buffer, rest, &source)
+                    send_all(socket, send_from, outgoing, replies.clone(), &source)
                 }
             };
-            let done = match sent {
-                Ok(sent) => sent,
+            replies.start += match sent {
+                Ok(sent) => sent.max(1),
                 Err(error) => {
                     debug!(%error, "sending a datagram failed");
                     1
                 }
             };
-            rest = rest.get(done.max(1)..).unwrap_or_default();
         }
     }
 }
@@ -286,10 +296,9 @@ fn source_v6(from: Ipv6Addr) -> in6_pktinfo {
 }
 
 /// One plain call: cheaper than a batch of one.
-fn send_one<S: Client>(socket: &UdpSocket, buffer: &[u8], reply: &Outgoing<S>) -> io::Result<usize> {
-    let octets = &buffer[reply.slot * MAX_REPLY..][..reply.len];
-    if let Some(to) = &reply.to {
-        sendto(socket.as_raw_fd(), octets, to, MsgFlags::empty())?;
+fn send_one<S: Client>(socket: &UdpSocket, outgoing: &Outgoing<S>, at: usize) -> io::Result<usize> {
+    if let Some(to) = &outgoing.to[at] {
+        sendto(socket.as_raw_fd(), outgoing.octets(at), to, MsgFlags::empty())?;
     }
     Ok(1)
 }
@@ -298,30 +307,28 @@ fn send_one<S: Client>(socket: &UdpSocket, buffer: &[u8], reply: &Outgoing<S>) -
 fn send_all<S: Client>(
     socket: &UdpSocket,
     headers: &mut MultiHeaders<S>,
-    buffer: &[u8],
-    replies: &[Outgoing<S>],
+    outgoing: &Outgoing<S>,
+    replies: Range<usize>,
     source: &[ControlMessage<'_>],
 ) -> io::Result<usize> {
     if replies.len() <= SMALL_BATCH {
-        send_batch::<S, SMALL_BATCH>(socket, headers, buffer, replies, source)
+        send_batch::<S, SMALL_BATCH>(socket, headers, outgoing, replies, source)
     } else {
-        send_batch::<S, BATCH>(socket, headers, buffer, replies, source)
+        send_batch::<S, BATCH>(socket, headers, outgoing, replies, source)
     }
 }
 
 fn send_batch<S: Client, const N: usize>(
     socket: &UdpSocket,
     headers: &mut MultiHeaders<S>,
-    buffer: &[u8],
-    replies: &[Outgoing<S>],
+    outgoing: &Outgoing<S>,
+    replies: Range<usize>,
     source: &[ControlMessage<'_>],
 ) -> io::Result<usize> {
-    let slices: [[IoSlice<'_>; 1]; N] = std::array::from_fn(|at| {
-        let octets = replies.get(at).map_or(&[][..], |it| &buffer[it.slot * MAX_REPLY..][..it.len]);
-        [IoSlice::new(octets)]
-    });
-    let to: [Option<S>; N] = std::array::from_fn(|at| replies.get(at).and_then(|it| it.to));
-    let to = &to[..replies.len().min(N)];
+    let mut places = replies.clone();
+    let slices: [[IoSlice<'_>; 1]; N] =
+        std::array::from_fn(|_| [IoSlice::new(places.next().map_or(&[], |at| outgoing.octets(at)))]);
+    let to = &outgoing.to[replies];
     let results = sendmmsg(socket.as_raw_fd(), headers, slices.iter(), to, source, MsgFlags::empty())?;
     Ok(results.count())
 }

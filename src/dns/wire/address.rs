@@ -10,8 +10,11 @@ const A_RECORD: usize = 2 + FIXED + 4;
 const AAAA_RECORD: usize = 2 + FIXED + 16;
 
 /// Everything before the address in its record.
+pub type AddressHead = [u8; 2 + FIXED];
+
+/// See [`AddressHead`].
 #[inline]
-pub fn address_head<A: Address>(owner: u16, ttl: u32) -> [u8; 2 + FIXED] {
+pub fn address_head<A: Address>(owner: u16, ttl: u32) -> AddressHead {
     let mut head = [0; 2 + FIXED];
     head[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
     head[2..4].copy_from_slice(&A::TYPE.0.to_be_bytes());
@@ -23,7 +26,7 @@ pub fn address_head<A: Address>(owner: u16, ttl: u32) -> [u8; 2 + FIXED] {
 
 /// Writes the record of one address. `head`: everything before the address.
 #[inline]
-pub fn write_record<A: Address>(record: &mut [u8], head: &[u8; 2 + FIXED], address: A) {
+pub fn write_record<A: Address>(record: &mut [u8], head: &AddressHead, address: A) {
     if let Some((place, rdata)) = record.split_first_chunk_mut() {
         *place = *head;
         address.write(rdata);

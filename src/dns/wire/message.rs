@@ -5,7 +5,7 @@ use super::address::{Address, address_head, write_record};
 use crate::dns::config::{Zone, Zones};
 use crate::dns::lookup::{NameServer, RrType, Target};
 use crate::dns::name::{MAX_NAME, NameRef};
-use crate::dns::reply::{Additions, Fixed, Opt, Rcode, Soa};
+use crate::dns::reply::{Additions, Fixed, Rcode, Soa};
 use crate::dns::request::{HEADER, Header, Request};
 
 /// Class IN on the wire.
@@ -40,6 +40,22 @@ pub enum Section {
     Additional = 2,
 }
 
+/// Everything before the target of an SRV record, but for the length and the port.
+pub type SrvHead = [u8; SRV_HEAD];
+
+const SRV_HEAD: usize = 2 + FIXED + SRV_FIXED;
+
+/// See [`SrvHead`].
+pub fn srv_head(owner: u16, ttl: u32, weight: u16) -> SrvHead {
+    let mut head = [0; SRV_HEAD];
+    head[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
+    head[2..4].copy_from_slice(&RrType::SRV.0.to_be_bytes());
+    head[4..6].copy_from_slice(&IN);
+    head[6..10].copy_from_slice(&ttl.to_be_bytes());
+    head[14..16].copy_from_slice(&weight.to_be_bytes());
+    head
+}
+
 /// A message that grows in the caller's buffer.
 pub struct Message<'b> {
     /// The whole buffer.
@@ -52,48 +68,59 @@ pub struct Message<'b> {
     pub counts: [u16; 3],
     flags: u8,
     rcode: Rcode,
-    opt: Opt,
+    /// Octets of the OPT record.
+    opt: usize,
 }
 
 /// The record does not fit.
 pub struct Full;
 
 impl<'b> Message<'b> {
+    #[inline(always)]
     pub fn begin(
         request: &Request<'_>,
         fixed: Fixed,
         additions: &Additions,
-        zones: &Zones,
         limit: usize,
         out: &'b mut [u8],
     ) -> Self {
-        let opt = additions.opt(request, fixed.rcode, zones);
+        let opt = additions.opt_len(request);
         let at = HEADER + request.question.len();
         out[HEADER..at].copy_from_slice(request.question);
-        let limit = limit - opt.as_bytes().len();
-        Self { out, at, limit, counts: [0; 3], flags: fixed.flags, rcode: fixed.rcode, opt }
+        Self { out, at, limit: limit - opt, counts: [0; 3], flags: fixed.flags, rcode: fixed.rcode, opt }
     }
 
     pub fn truncated(&mut self) {
         self.flags |= Header::TC;
     }
 
-    pub fn end(&mut self, request: &Request<'_>, zones: &Zones) -> Composed {
-        let opt = self.opt.as_bytes();
-        self.out[self.at..self.at + opt.len()].copy_from_slice(opt);
-        self.at += opt.len();
-        self.counts[Section::Additional as usize] += u16::from(!opt.is_empty());
-        let mut header = [0; HEADER];
-        header[..4].copy_from_slice(&request.header.reply(self.flags, self.rcode, zones.recursion()));
-        header[5] = 1;
-        for (place, count) in header[6..].as_chunks_mut::<2>().0.iter_mut().zip(self.counts) {
-            *place = count.to_be_bytes();
+    #[inline(always)]
+    pub fn end(mut self, request: &Request<'_>, additions: &Additions, zones: &Zones) -> Composed {
+        let len = self.at + self.opt;
+        if self.opt > 0 {
+            additions.put_opt(request, self.rcode, zones, &mut self.out[self.at..len]);
+            self.counts[Section::Additional as usize] += 1;
         }
-        if let Some(place) = self.out.first_chunk_mut() {
-            *place = header;
+        let [id_high, id_low, high, low] = request.header.reply(self.flags, self.rcode, zones.recursion());
+        let [answer, authority, additional] = self.counts.map(u16::to_be_bytes);
+        if let Some(header) = self.out.first_chunk_mut::<HEADER>() {
+            *header = [
+                id_high,
+                id_low,
+                high,
+                low,
+                0,
+                1,
+                answer[0],
+                answer[1],
+                authority[0],
+                authority[1],
+                additional[0],
+                additional[1],
+            ];
         }
         let zone = zones.label_of(None);
-        Composed { len: self.at, rcode: self.rcode, rr_type: Some(request.rr_type), zone }
+        Composed { len, rcode: self.rcode, rr_type: Some(request.rr_type), zone }
     }
 
     /// Appends one record if it fits; otherwise leaves the message as it was.
@@ -136,42 +163,41 @@ impl<'b> Message<'b> {
         self.put(&head)
     }
 
-    /// An SRV record, if it fits; returns where its target stands.
-    #[inline]
-    pub fn srv(
-        &mut self,
-        owner: u16,
-        ttl: u32,
-        weight: u16,
-        port: u16,
-        label: Option<&[u8]>,
-        suffix: &[u8],
-    ) -> Option<u16> {
-        let label_len = label.map_or(0, |it| 1 + it.len());
-        let name = label_len + suffix.len();
-        let end = self.at + 2 + FIXED + SRV_FIXED + name;
+    /// Room for `count` more records of the answer section, of `size` octets each, if they fit.
+    #[inline(always)]
+    pub fn answers(&mut self, count: usize, size: usize) -> Option<&mut [u8]> {
+        let (start, end) = (self.at, self.at + count * size);
         if end > self.limit {
             return None;
         }
-        let (fixed, rest) = self.out[self.at..end].split_first_chunk_mut::<{ 2 + FIXED + SRV_FIXED }>()?;
-        fixed[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
-        fixed[2..4].copy_from_slice(&RrType::SRV.0.to_be_bytes());
-        fixed[4..6].copy_from_slice(&IN);
-        fixed[6..10].copy_from_slice(&ttl.to_be_bytes());
+        self.at = end;
+        self.counts[Section::Answer as usize] += count as u16;
+        self.out.get_mut(start..end)
+    }
+
+    /// An SRV record, if it fits; returns where its target stands. `label`: empty for the service itself.
+    #[inline]
+    pub fn srv(&mut self, head: &SrvHead, port: u16, label: &[u8], suffix: &[u8]) -> Option<u16> {
+        let start = self.at;
+        let label_len = if label.is_empty() { 0 } else { 1 + label.len() };
+        let name = label_len + suffix.len();
+        let end = start + head.len() + name;
+        if end > self.limit {
+            return None;
+        }
+        let (fixed, target) = self.out.get_mut(start..end)?.split_first_chunk_mut::<SRV_HEAD>()?;
+        *fixed = *head;
         fixed[10..12].copy_from_slice(&((SRV_FIXED + name) as u16).to_be_bytes());
-        fixed[12..14].copy_from_slice(&[0, 0]);
-        fixed[14..16].copy_from_slice(&weight.to_be_bytes());
         fixed[16..18].copy_from_slice(&port.to_be_bytes());
-        let (first, rest) = rest.split_at_mut(label_len);
-        if let (Some(label), Some((len, place))) = (label, first.split_first_mut()) {
+        let (first, rest) = target.split_at_mut(label_len);
+        if let Some((len, place)) = first.split_first_mut() {
             *len = label.len() as u8;
             place.copy_from_slice(label);
         }
         rest.copy_from_slice(suffix);
-        let at = self.at + 2 + FIXED + SRV_FIXED;
         self.at = end;
         self.counts[Section::Answer as usize] += 1;
-        Some(at as u16)
+        Some((start + SRV_HEAD) as u16)
     }
 
     /// The labels of a target left of the zone.
@@ -201,8 +227,14 @@ impl<'b> Message<'b> {
         Ok(())
     }
 
-    /// A CNAME record; returns where its target stands.
-    pub fn alias(&mut self, owner: Owner<'_>, target: NameRef<'_>, ttl: u32) -> Option<u16> {
+    /// A chain of CNAME records that begins at `owner`, which is then the last target. Whether all of them fit.
+    #[inline]
+    pub fn aliases<'n>(&mut self, owner: &mut Owner<'n>, targets: &[NameRef<'n>], ttl: u32) -> bool {
+        targets.is_empty() || targets.iter().all(|target| self.alias(owner, *target, ttl))
+    }
+
+    #[cold]
+    fn alias<'n>(&mut self, owner: &mut Owner<'n>, target: NameRef<'n>, ttl: u32) -> bool {
         let mut at = 0;
         let fits = self.record(Section::Answer, |it| {
             it.head(owner.at, RrType::CNAME, ttl)?;
@@ -210,7 +242,8 @@ impl<'b> Message<'b> {
             at = it.at as u16;
             it.put(target.wire())
         });
-        fits.then_some(at)
+        *owner = Owner { at, name: target };
+        fits
     }
 
     /// The SOA in the authority section.
@@ -282,7 +315,7 @@ impl<'b> Message<'b> {
     #[inline]
     pub fn glue<A: Address>(&mut self, owner: u16, addresses: &[A], ttl: u32) {
         let end = self.at + addresses.len() * A::RECORD;
-        if end > self.limit {
+        if addresses.is_empty() || end > self.limit {
             return;
         }
         let head = address_head::<A>(owner, ttl);
@@ -295,7 +328,7 @@ impl<'b> Message<'b> {
 
     /// The same where the name stands too far behind for a pointer: each record repeats it.
     #[cold]
-    pub fn far_glue<A: Address>(&mut self, label: Option<&[u8]>, suffix: &[u8], addresses: &[A], ttl: u32) {
+    pub fn far_glue<A: Address>(&mut self, label: &[u8], suffix: &[u8], addresses: &[A], ttl: u32) {
         let (start, count) = (self.at, self.counts[Section::Additional as usize]);
         let head = address_head::<A>(0, ttl);
         let whole = addresses.iter().all(|address| {
@@ -303,7 +336,9 @@ impl<'b> Message<'b> {
             let rdata = &mut rdata[..A::RECORD - head.len()];
             address.write(rdata);
             self.record(Section::Additional, |it| {
-                label.map_or(Ok(()), |label| it.string(label))?;
+                if !label.is_empty() {
+                    it.string(label)?;
+                }
                 it.put(suffix)?;
                 // Without the pointer.
                 it.put(&head[2..])?;

@@ -12,19 +12,19 @@
 mod address;
 mod message;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use self::address::{Address, address_head, write_record};
-use self::message::{Message, Owner, Section};
+use self::address::{Address, AddressHead, address_head, write_record};
+use self::message::{Message, Owner, Section, srv_head};
 use super::config::{Shuffle, Zones};
+use super::forward::onward;
 use super::index::View;
-use super::lookup::{Answer, Outcome, Records, RrType, SrvSet, weight_of};
-use super::name::{MAX_NAME, OwnerName};
+use super::lookup::{Answer, Outcome, Records, RrType, lookup};
+use super::name::{MAX_LABEL, MAX_NAME, OwnerName};
+use super::ports::PortList;
 use super::random::Random;
-use super::records::PortList;
 use super::reply::{Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL};
 use super::request::{HEADER, Received, Request, receive};
-use super::respond::{Handled, Transport, Verdict, decide};
+use super::respond::{Handled, Transport};
+use super::srv::{SrvSet, weight_of};
 
 /// Where the question's name stands.
 const QUESTION: u16 = HEADER as u16;
@@ -62,6 +62,14 @@ struct Form {
 /// Composes replies; keeps the lists that it needs while it does.
 #[derive(Debug)]
 pub struct Composer {
+    /// Where the name of the question goes.
+    name: OwnerName,
+    writer: Writer,
+}
+
+/// Writes the records of replies.
+#[derive(Debug)]
+struct Writer {
     random: Random,
     /// Target and port number of each SRV record, in the order to send.
     srv: Vec<(u32, u16)>,
@@ -77,13 +85,15 @@ impl Composer {
     /// `seed`: decides the order of records.
     pub fn new(seed: u64) -> Self {
         let (srv, written, ports, sorted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { random: Random::new(seed), srv, written, ports, sorted }
+        let writer = Writer { random: Random::new(seed), srv, written, ports, sorted };
+        Self { name: OwnerName::ROOT, writer }
     }
 
     /// Answers one packet.
     ///
     /// `out` holds the largest reply of the transport, and 512 octets at least. `admit`: decides whether a request is
     /// answered at all; `None` stands for one whose question is not understood.
+    #[inline(always)]
     pub fn respond(
         &mut self,
         packet: &[u8],
@@ -93,8 +103,8 @@ impl Composer {
         out: &mut [u8],
         admit: impl FnOnce(Option<&Request<'_>>) -> Entry,
     ) -> Handled<Composed> {
-        let mut name = OwnerName::ROOT;
-        let request = match receive(packet, &mut name) {
+        let Self { name, writer } = self;
+        let request = match receive(packet, name) {
             Received::Noise => return Handled::Silence,
             Received::Unreadable(header, rcode) => {
                 if admit(None) == Entry::Silence {
@@ -116,22 +126,26 @@ impl Composer {
             }
             Entry::Silence => return Handled::Silence,
         };
-        Handled::Here(match decide(&request, view, zones) {
-            Verdict::Onward(..) => return Handled::Onward,
-            Verdict::Refused(rcode) => refuse(&request, Fixed::refused(rcode), cookie, zones, out),
-            Verdict::Answer(answer) => {
-                let form = Form {
-                    limit: request.limit(transport, zones).into(),
-                    additions: Additions::of(&answer, view.freshness(), cookie),
-                    serial: view.serial(),
-                };
-                let composed = self.compose(&request, &answer, &form, zones, out);
-                Composed { zone: zones.label_of(answer.zone), ..composed }
-            }
-        })
+        if let Some(rcode) = request.refusal() {
+            return Handled::Here(refuse(&request, Fixed::refused(rcode), cookie, zones, out));
+        }
+        let answer = lookup(view, zones, request.name, request.rr_type);
+        if onward(&answer, &request, zones).is_some() {
+            return Handled::Onward;
+        }
+        let form = Form {
+            limit: request.limit(transport, zones).into(),
+            additions: Additions::of(&answer, view.freshness(), cookie),
+            serial: view.serial(),
+        };
+        let composed = writer.compose(&request, &answer, &form, zones, out);
+        Handled::Here(Composed { zone: zones.label_of(answer.zone), ..composed })
     }
+}
 
+impl Writer {
     /// The reply to a request.
+    #[inline(always)]
     fn compose(
         &mut self,
         request: &Request<'_>,
@@ -140,36 +154,31 @@ impl Composer {
         zones: &Zones,
         out: &mut [u8],
     ) -> Composed {
-        let serial = form.serial;
-        let fixed = Fixed::of(answer);
-        let mut message =
-            Message::begin(request, fixed, &form.additions, zones, form.limit.min(out.len()), out);
-        if matches!(answer.outcome, Outcome::NotOurZone | Outcome::NotSynced) {
-            return message.end(request, zones);
-        }
+        let limit = form.limit.min(out.len());
+        let mut message = Message::begin(request, Fixed::of(answer), &form.additions, limit, out);
         let mut owner = Owner { at: QUESTION, name: request.name };
-        for alias in &answer.aliases {
-            let Some(at) = message.alias(owner, *alias, zones.ttl) else {
-                message.truncated();
-                return message.end(request, zones);
+        let complete = message.aliases(&mut owner, &answer.aliases, zones.ttl)
+            && match &answer.outcome {
+                Outcome::Records(Records::A(all)) => {
+                    self.addresses(&mut message, owner.at, all.as_slice(), zones)
+                }
+                Outcome::Records(records) => self.records(&mut message, records, owner, form.serial, zones),
+                Outcome::NoData(zone) => {
+                    message.negative(owner, zone, form.serial, zones.negative_ttl, zones)
+                }
+                Outcome::NxDomain(zone, absence) => {
+                    message.negative(owner, zone, form.serial, zones.absence_ttl(*absence), zones)
+                }
+                Outcome::AliasOnly | Outcome::NotOurZone | Outcome::NotSynced => true,
             };
-            owner = Owner { at, name: *alias };
-        }
-        let complete = match &answer.outcome {
-            Outcome::Records(records) => self.records(&mut message, records, owner, serial, zones),
-            Outcome::NoData(zone) => message.negative(owner, zone, serial, zones.negative_ttl, zones),
-            Outcome::NxDomain(zone, absence) => {
-                message.negative(owner, zone, serial, zones.absence_ttl(*absence), zones)
-            }
-            Outcome::AliasOnly | Outcome::NotOurZone | Outcome::NotSynced => true,
-        };
         if !complete {
             message.truncated();
         }
-        message.end(request, zones)
+        message.end(request, &form.additions, zones)
     }
 
     /// Whether the answer section is whole.
+    #[inline(never)]
     fn records(
         &mut self,
         message: &mut Message<'_>,
@@ -208,6 +217,7 @@ impl Composer {
     }
 
     /// As many addresses as fit, in random order or sorted.
+    #[inline(always)]
     fn addresses<A: Address>(
         &mut self,
         message: &mut Message<'_>,
@@ -215,19 +225,36 @@ impl Composer {
         addresses: &[A],
         zones: &Zones,
     ) -> bool {
-        let room = (message.limit - message.at) / A::RECORD;
-        let count = addresses.len().min(room);
         let head = address_head::<A>(owner, zones.ttl);
-        let start = message.at;
-        let records = message.out[start..start + count * A::RECORD].chunks_exact_mut(A::RECORD);
+        if let [address] = addresses
+            && let Some(record) = message.answers(1, A::RECORD)
+        {
+            write_record(record, &head, *address);
+            return true;
+        }
+        self.several(message, &head, addresses, zones)
+    }
+
+    fn several<A: Address>(
+        &mut self,
+        message: &mut Message<'_>,
+        head: &AddressHead,
+        addresses: &[A],
+        zones: &Zones,
+    ) -> bool {
+        let count = addresses.len().min((message.limit - message.at) / A::RECORD);
+        let Some(octets) = message.answers(count, A::RECORD) else { return false };
+        let records = octets.chunks_exact_mut(A::RECORD);
         match zones.shuffle {
             Shuffle::On if addresses.len() <= FEW => {
                 let mut few = [A::UNSPECIFIED; FEW];
                 let few = &mut few[..addresses.len()];
-                few.copy_from_slice(addresses);
+                for (place, address) in few.iter_mut().zip(addresses) {
+                    *place = *address;
+                }
                 self.random.shuffle(few);
                 for (record, address) in records.zip(few) {
-                    write_record(record, &head, *address);
+                    write_record(record, head, *address);
                 }
             }
             Shuffle::On => {
@@ -236,13 +263,12 @@ impl Composer {
                     if count < addresses.len() { self.random.below(addresses.len() as u32) } else { 0 };
                 let (before, after) = addresses.split_at(first as usize);
                 for (record, address) in records.zip(after.iter().chain(before)) {
-                    write_record(record, &head, *address);
+                    write_record(record, head, *address);
                 }
-                let out = &mut message.out[start..];
                 self.random.permute(count, |a, b| {
                     let (a, b) = (a * A::RECORD + head.len(), b * A::RECORD + head.len());
                     for at in 0..A::RECORD - head.len() {
-                        out.swap(a + at, b + at);
+                        octets.swap(a + at, b + at);
                     }
                 });
             }
@@ -251,12 +277,10 @@ impl Composer {
                 self.sorted.extend(addresses.iter().map(|it| it.bits()));
                 self.sorted.sort_unstable();
                 for (record, bits) in records.zip(&self.sorted) {
-                    write_record(record, &head, A::from_bits(*bits));
+                    write_record(record, head, A::from_bits(*bits));
                 }
             }
         }
-        message.at += count * A::RECORD;
-        message.counts[Section::Answer as usize] += count as u16;
         count == addresses.len()
     }
 
@@ -269,78 +293,43 @@ impl Composer {
             return true;
         }
         let suffix = suffix.as_bytes();
-        let slots = set.slots();
-        // What was found out about few places is not looked up again.
-        let mut few = [Place::default(); FEW];
-        // A datagram holds a part of a huge set at most: that part begins anywhere.
-        let most = if message.limit > MAX_DATAGRAM { slots } else { MAX_SRV };
-        let first = if slots > most && zones.shuffle == Shuffle::On {
-            self.random.below(slots as u32) as usize
-        } else {
-            0
+        // A datagram holds a part of a huge set at most.
+        let most = if message.limit > MAX_DATAGRAM { usize::MAX } else { MAX_SRV };
+        let (targets, pairs) = match set.in_common() {
+            Some((ports, addresses)) if set.slots() <= most && suffix.len() + 1 + MAX_LABEL <= MAX_NAME => {
+                let matching = self.numbers_of(set, ports);
+                let slots = 0..set.slots() as u32;
+                match self.ports[..] {
+                    [port] => self.srv.extend(slots.map(|slot| (slot, port))),
+                    _ => self.srv.extend(slots.flat_map(|slot| self.ports.iter().map(move |it| (slot, *it)))),
+                }
+                (set.slots(), addresses * matching)
+            }
+            _ => self.list_targets(set, suffix, most, zones.shuffle),
         };
-        let (mut considered, mut pairs) = (0, 0);
-        // The list looked at last, and how many of its ports count.
-        let mut last: Option<(&PortList, usize)> = None;
-        for slot in (first..slots).chain(0..first) {
-            let Some(ports) = set.ports(slot) else { continue };
-            let found = Place::new(set, slot);
-            if let Some(place) = few.get_mut(slot) {
-                *place = found;
-            }
-            let addresses = found.v4.len() + found.v6.len();
-            if addresses == 0 || suffix.len() + found.label.map_or(0, |it| 1 + it.len()) > MAX_NAME {
-                continue;
-            }
-            if !last.is_some_and(|(it, _)| std::ptr::eq(it, ports)) {
-                let matching = set.numbers(ports).count();
-                self.ports.clear();
-                self.ports.extend(set.numbers(ports));
-                // Sorted, so equal ones (one number for TCP and UDP) are neighbours.
-                self.ports.dedup();
-                last = Some((ports, matching));
-            }
-            let matching = last.map_or(0, |(_, matching)| matching);
-            if matching == 0 {
-                continue;
-            }
-            pairs += addresses * matching;
-            for port in &self.ports {
-                self.srv.push((slot as u32, *port));
-            }
-            considered += 1;
-            if considered == most {
-                break;
-            }
-        }
         if zones.shuffle == Shuffle::On {
             self.random.shuffle(&mut self.srv);
         }
-        let weight = weight_of(pairs);
-        let place = |slot: u32| {
-            let known = few.get(slot as usize).copied();
-            known.unwrap_or_else(|| Place::new(set, slot as usize))
-        };
+        let head = srv_head(owner.at, zones.ttl, weight_of(pairs));
         for (slot, port) in &self.srv {
-            let label = place(*slot).label;
-            let Some(name_at) = message.srv(owner.at, zones.ttl, weight, *port, label, suffix) else {
-                return false;
-            };
+            let label = set.label(*slot as usize).unwrap_or_default();
+            let Some(name_at) = message.srv(&head, *port, label, suffix) else { return false };
             self.written.push((*slot, name_at));
         }
-        let all = considered < most || considered == slots;
+        let all = targets < most || targets == set.slots();
         if all {
-            if self.written.len() > considered {
+            if self.written.len() > targets {
                 // Some targets have several ports.
                 self.written.sort_unstable();
                 self.written.dedup_by_key(|(slot, _)| *slot);
             }
             for (slot, at) in &self.written {
-                let Place { label, v4, v6 } = place(*slot);
+                let (v4, v6) = set.addresses(*slot as usize);
                 if *at <= POINTER_END {
                     message.glue(*at, v4, zones.ttl);
                     message.glue(*at, v6, zones.ttl);
                 } else {
+                    let label = set.label(*slot as usize).unwrap_or_default();
                     message.far_glue(label, suffix, v4, zones.ttl);
                     message.far_glue(label, suffix, v6, zones.ttl);
                 }
@@ -348,21 +337,54 @@ impl Composer {
         }
         all
     }
-}
 
-/// What is written of one target.
-#[derive(Clone, Copy, Default)]
-struct Place<'a> {
-    label: Option<&'a [u8]>,
-    v4: &'a [Ipv4Addr],
-    v6: &'a [Ipv6Addr],
-}
+    /// Lists the distinct numbers of matching ports. Returns how many ports match.
+    fn numbers_of(&mut self, set: SrvSet<'_>, ports: &PortList) -> usize {
+        self.ports.clear();
+        self.ports.extend(set.numbers(ports));
+        let matching = self.ports.len();
+        // Sorted, so equal ones (one number for TCP and UDP) are neighbours.
+        self.ports.dedup();
+        matching
+    }
 
-impl<'a> Place<'a> {
-    #[inline]
-    fn new(set: SrvSet<'a>, slot: usize) -> Self {
-        let (v4, v6) = set.addresses(slot);
-        Self { label: set.label(slot), v4, v6 }
+    /// Lists the records of a set by looking at each place, up to `most` targets; where there are more, beginning anywhere.
+    /// Returns how many targets there are and how many (address, port) pairs they have.
+    fn list_targets(
+        &mut self,
+        set: SrvSet<'_>,
+        suffix: &[u8],
+        most: usize,
+        shuffle: Shuffle,
+    ) -> (usize, usize) {
+        let slots = set.slots();
+        let first =
+            if slots > most && shuffle == Shuffle::On { self.random.below(slots as u32) as usize } else { 0 };
+        let (mut targets, mut pairs) = (0, 0);
+        // The list looked at last, and how many of its ports count.
+        let mut last: Option<(&PortList, usize)> = None;
+        for slot in (first..slots).chain(0..first) {
+            let Some(ports) = set.ports(slot) else { continue };
+            let (v4, v6) = set.addresses(slot);
+            let addresses = v4.len() + v6.len();
+            if addresses == 0 || suffix.len() + set.label(slot).map_or(0, |it| 1 + it.len()) > MAX_NAME {
+                continue;
+            }
+            if !last.is_some_and(|(it, _)| std::ptr::eq(it, ports)) {
+                last = Some((ports, self.numbers_of(set, ports)));
+            }
+            let matching = last.map_or(0, |(_, matching)| matching);
+            if matching == 0 {
+                continue;
+            }
+            pairs += addresses * matching;
+            self.srv.extend(self.ports.iter().map(|port| (slot as u32, *port)));
+            targets += 1;
+            if targets == most {
+                break;
+            }
+        }
+        (targets, pairs)
     }
 }
 
@@ -393,6 +415,7 @@ impl Suffix {
 }
 
 /// A reply with the question and empty sections.
+#[cold]
 pub fn refuse(
     request: &Request<'_>,
     fixed: Fixed,
@@ -401,5 +424,5 @@ pub fn refuse(
     out: &mut [u8],
 ) -> Composed {
     let additions = Additions { cookie, ..Additions::default() };
-    Message::begin(request, fixed, &additions, zones, out.len(), out).end(request, zones)
+    Message::begin(request, fixed, &additions, out.len(), out).end(request, &additions, zones)
 }

@@ -1,0 +1,198 @@
+//! The SRV records of one owner name: targets, ports and weight.
+//!
+//! `dns::lookup` ──[`SrvSet`]──▶ both codecs
+//!
+//! A set borrows the service's entry; records are made from it while they are written. One target for each endpoint name,
+//! or the service itself for one with a clusterIP; one record for each distinct port number.
+//! Source: RFC 2782; Kubernetes DNS specification 1.1.0 §2.3.2, §2.4.2; CoreDNS `plugin/backend_lookup.go` (weight).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::lookup::Target;
+use super::model::Protocol;
+use super::name::NameRef;
+use super::ports::{PortList, PortRef};
+use super::records::{EndpointRef, Endpoints, Published, ServiceEntry};
+
+/// The SRV records of one owner name.
+#[derive(Debug, Clone, Copy)]
+pub struct SrvSet<'a> {
+    /// `<service>.<ns>` as length-prefixed labels.
+    service: &'a [u8],
+    zone: NameRef<'a>,
+    /// `_name._protocol`: no other port counts.
+    port: Option<(&'a [u8], Protocol)>,
+    places: Places<'a>,
+}
+
+/// Where the targets stand.
+#[derive(Debug, Clone, Copy)]
+enum Places<'a> {
+    Endpoints(Endpoints<'a>),
+    /// The service itself.
+    Service {
+        v4: &'a [Ipv4Addr],
+        v6: &'a [Ipv6Addr],
+        ports: &'a PortList,
+    },
+    Nowhere,
+}
+
+/// The SRV records with one target.
+#[derive(Debug, Clone, Copy)]
+pub struct SrvTarget<'a> {
+    /// The target.
+    pub target: Target<'a>,
+    /// Its IPv4 addresses.
+    pub v4: &'a [Ipv4Addr],
+    /// Its IPv6 addresses.
+    pub v6: &'a [Ipv6Addr],
+    ports: &'a PortList,
+    set: SrvSet<'a>,
+}
+
+impl<'a> SrvSet<'a> {
+    /// All ports of a service, or those with one name and protocol.
+    #[inline]
+    pub fn of_service(
+        entry: &'a ServiceEntry,
+        port: Option<(&'a [u8], Protocol)>,
+        zone: NameRef<'a>,
+    ) -> Self {
+        let places = match entry.published() {
+            Published::Headless => Places::Endpoints(entry.endpoint_run()),
+            Published::ClusterIp { v4, v6, ports } => Places::Service { v4, v6, ports },
+            Published::ExternalName(_) => Places::Nowhere,
+        };
+        Self { service: entry.key(), zone, port, places }
+    }
+
+    /// All ports of some endpoint names of a service.
+    pub fn of_endpoints(entry: &'a ServiceEntry, endpoints: Endpoints<'a>, zone: NameRef<'a>) -> Self {
+        Self { service: entry.key(), zone, port: None, places: Places::Endpoints(endpoints) }
+    }
+
+    /// Whether there is no record.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        match self.in_common() {
+            Some((ports, _)) => self.numbers(ports).next().is_none(),
+            None => self.targets().next().is_none(),
+        }
+    }
+
+    /// The targets in order of their labels, with at least one port and one address each.
+    pub fn targets(self) -> impl Iterator<Item = SrvTarget<'a>> {
+        (0..self.slots()).filter_map(move |slot| self.target(slot))
+    }
+
+    /// How many places there are for targets; some may have no record.
+    #[inline]
+    pub fn slots(self) -> usize {
+        match self.places {
+            Places::Endpoints(endpoints) => endpoints.len(),
+            Places::Service { .. } => 1,
+            Places::Nowhere => 0,
+        }
+    }
+
+    fn target(self, slot: usize) -> Option<SrvTarget<'a>> {
+        let target = Target { endpoint: self.label(slot), service: self.service, zone: self.zone };
+        let (v4, v6) = self.addresses(slot);
+        let target = SrvTarget { target, v4, v6, ports: self.ports(slot)?, set: self };
+        (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
+    }
+
+    /// The name of a place's target left of the service; `None`: the target is the service itself.
+    #[inline]
+    pub fn label(self, slot: usize) -> Option<&'a [u8]> {
+        self.endpoint(slot).map(EndpointRef::label)
+    }
+
+    /// The addresses of a place's target.
+    #[inline]
+    pub fn addresses(self, slot: usize) -> (&'a [Ipv4Addr], &'a [Ipv6Addr]) {
+        match self.places {
+            Places::Endpoints(endpoints) => {
+                let endpoint = endpoints.at(slot);
+                (endpoint.v4(), endpoint.v6())
+            }
+            Places::Service { v4, v6, .. } => (v4, v6),
+            Places::Nowhere => (&[], &[]),
+        }
+    }
+
+    /// The ports of a place's target; most places have the same ones.
+    #[inline]
+    pub fn ports(self, slot: usize) -> Option<&'a PortList> {
+        match self.places {
+            Places::Endpoints(endpoints) => Some(endpoints.at(slot).ports()),
+            Places::Service { ports, .. } => Some(ports),
+            Places::Nowhere => None,
+        }
+    }
+
+    /// The ports and the number of addresses of all places together, if that can be told without looking at each.
+    #[inline]
+    pub fn in_common(self) -> Option<(&'a PortList, usize)> {
+        match self.places {
+            Places::Endpoints(endpoints) => endpoints.in_common(),
+            Places::Service { .. } | Places::Nowhere => None,
+        }
+    }
+
+    /// Those of `ports` that belong to the records: numbers, ascending, one for each protocol.
+    #[inline]
+    pub fn numbers(self, ports: &PortList) -> impl Iterator<Item = u16> {
+        ports.iter().filter(move |it| self.has(it)).map(|it| it.number)
+    }
+
+    /// The labels that all targets end in: the service's and the zone's.
+    #[inline]
+    pub fn suffix(self) -> [&'a [u8]; 3] {
+        [self.service, b"\x03svc", self.zone.wire()]
+    }
+
+    #[inline]
+    fn has(self, port: &PortRef<'_>) -> bool {
+        self.port.is_none_or(|(name, protocol)| port.protocol == protocol && port.name == name)
+    }
+
+    #[inline]
+    fn endpoint(self, slot: usize) -> Option<EndpointRef<'a>> {
+        match self.places {
+            Places::Endpoints(endpoints) => Some(endpoints.at(slot)),
+            Places::Service { .. } | Places::Nowhere => None,
+        }
+    }
+
+    /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.
+    pub fn weight(self) -> u16 {
+        let mut pairs = 0;
+        for target in self.targets() {
+            pairs += (target.v4.len() + target.v6.len()) * target.matching().count();
+            if pairs >= 100 {
+                return 1;
+            }
+        }
+        weight_of(pairs)
+    }
+}
+
+/// The weight of each of the SRV records that stand for so many (address, port) pairs.
+pub fn weight_of(pairs: usize) -> u16 {
+    (100 / pairs.max(1)).max(1) as u16
+}
+
+impl<'a> SrvTarget<'a> {
+    /// Port numbers, ascending and distinct.
+    pub fn port_numbers(self) -> impl Iterator<Item = u16> + 'a {
+        let mut last = None;
+        // Sorted by number, so equal ones (one number for TCP and UDP) are neighbours.
+        self.matching().map(|it| it.number).filter(move |it| last.replace(*it) != Some(*it))
+    }
+
+    fn matching(self) -> impl Iterator<Item = PortRef<'a>> {
+        self.ports.iter().filter(move |it| self.set.has(it))
+    }
+}
