@@ -518,10 +518,13 @@ impl Zones {
     /// The same with the labels told apart.
     #[inline(always)]
     pub fn split<'n>(&self, name: NameRef<'n>) -> Option<(&Zone, Left<'n>)> {
-        self.longest_first.iter().find_map(|place| {
+        for place in &self.longest_first {
             let zone = &self.served[*place];
-            Some((zone, name.left_of(zone.apex())?))
-        })
+            if let Some(left) = name.left_of(zone.apex()) {
+                return Some((zone, left));
+            }
+        }
+        None
     }
 
     /// The labels of metrics: the name of each zone in its place, and last one for everything outside of the zones.

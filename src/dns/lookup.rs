@@ -250,26 +250,35 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, left: Left<'a>) -> Node<'a> {
         return Node::NotSynced;
     }
     let key = left.labels(count - 3..count - 1);
-    let entry = view.service(key);
-    let node = match (entry, count) {
-        (Some(entry), 4) => endpoint_node(entry, left.label(0)),
-        (Some(entry), 3) => service_node(entry),
-        (Some(entry), _) => port_node(entry, left.label(0), left.label(1)),
-        (None, _) => Node::Missing(Absence::Unknown),
+    let Some(entry) = view.service(key) else { return absent(view, zones, &left, key, None, Absence::Unknown) };
+    let node = match count {
+        4 => endpoint_node(entry, left.label(0)),
+        3 => service_node(entry),
+        _ => port_node(entry, left.label(0), left.label(1)),
     };
     match node {
-        Node::Missing(_) if zones.zonal && entry.is_some_and(|it| is_zonal_parent(it, &left)) => {
-            Node::EmptyNonTerminal
-        }
-        Node::Missing(_)
-            if count == 4
-                && zones.pending_from_statefulsets
-                && will_come(view, entry, left.label(2), key, left.label(0)) =>
-        {
-            Node::Missing(Absence::Pending)
-        }
-        node => node,
+        Err(absence) => absent(view, zones, &left, key, Some(entry), absence),
+        Ok(node) => node,
     }
+}
+
+/// A name where neither the service `key` nor anything below it stands.
+#[cold]
+fn absent<'a>(
+    view: &View,
+    zones: &Zones,
+    left: &Left<'_>,
+    key: &[u8],
+    entry: Option<&ServiceEntry>,
+    absence: Absence,
+) -> Node<'a> {
+    if zones.zonal && entry.is_some_and(|it| is_zonal_parent(it, left)) {
+        return Node::EmptyNonTerminal;
+    }
+    let comes = left.count == 4
+        && zones.pending_from_statefulsets
+        && will_come(view, entry, left.label(2), key, left.label(0));
+    Node::Missing(if comes { Absence::Pending } else { absence })
 }
 
 /// A name that is neither a service nor below one.
@@ -354,35 +363,37 @@ fn will_come(view: &View, entry: Option<&ServiceEntry>, namespace: &[u8], key: &
 
 /// The name of the service itself.
 #[inline(always)]
-fn service_node(entry: &ServiceEntry) -> Node<'_> {
+fn service_node(entry: &ServiceEntry) -> Result<Node<'_>, Absence> {
     match entry.published() {
-        Published::ExternalName(target) => Node::Alias(target.as_name()),
+        Published::ExternalName(target) => Ok(Node::Alias(target.as_name())),
         // Nothing lies below a headless service without ready endpoints, and so it does not exist itself.
-        Published::Headless if !entry.has_endpoints() => Node::Missing(Absence::Pending),
-        _ => Node::Service(entry),
+        Published::Headless if !entry.has_endpoints() => Err(Absence::Pending),
+        _ => Ok(Node::Service(entry)),
     }
 }
 
 /// One label below the service.
 #[inline(always)]
-fn endpoint_node<'a>(entry: &'a ServiceEntry, label: &[u8]) -> Node<'a> {
+fn endpoint_node<'a>(entry: &'a ServiceEntry, label: &[u8]) -> Result<Node<'a>, Absence> {
     // An ExternalName service has neither endpoints nor ports.
     if let Some(endpoint) = entry.endpoint(label) {
-        return Node::Endpoint(entry, endpoint);
+        return Ok(Node::Endpoint(entry, endpoint));
     }
     if let Some(protocol) = Protocol::from_label(label)
         && entry.named_ports().any(|it| it.protocol == protocol)
     {
-        return Node::EmptyNonTerminal;
+        return Ok(Node::EmptyNonTerminal);
     }
-    Node::Missing(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
+    Err(if entry.is_pending(label) { Absence::Pending } else { Absence::Unknown })
 }
 
 /// Two labels below the service.
-fn port_node<'a>(entry: &'a ServiceEntry, port: &'a [u8], protocol: &[u8]) -> Node<'a> {
+fn port_node<'a>(entry: &'a ServiceEntry, port: &'a [u8], protocol: &[u8]) -> Result<Node<'a>, Absence> {
     match (port.strip_prefix(b"_"), Protocol::from_label(protocol)) {
-        (Some(name), Some(protocol)) if entry.has_port(name, protocol) => Node::Port(entry, name, protocol),
-        _ => Node::Missing(Absence::Unknown),
+        (Some(name), Some(protocol)) if entry.has_port(name, protocol) => {
+            Ok(Node::Port(entry, name, protocol))
+        }
+        _ => Err(Absence::Unknown),
     }
 }
 

@@ -9,6 +9,7 @@
 //! Sources: RFC 1035 §3.1, RFC 4343, RFC 3596 §2.5.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -44,12 +45,13 @@ const BLOCK: usize = 32;
 #[derive(Clone, Copy)]
 pub struct OwnerName {
     len: u8,
+    starts: Starts,
     octets: [u8; BLOCK * (MAX_NAME / BLOCK + 1)],
 }
 
 impl OwnerName {
     /// The root: a place to read a name into.
-    pub const ROOT: Self = Self { len: 1, octets: [0; BLOCK * (MAX_NAME / BLOCK + 1)] };
+    pub const ROOT: Self = Self { len: 1, starts: Starts::NONE, octets: [0; BLOCK * (MAX_NAME / BLOCK + 1)] };
 
     /// Reads one uncompressed name from the start of `octets` and folds it, see [`OwnerName::fill`].
     pub fn read(octets: &[u8]) -> Result<Self, NameError> {
@@ -64,37 +66,57 @@ impl OwnerName {
     /// The length of the result is the number of octets read.
     ///
     /// # Errors
-    /// The octets begin with no name; this one stays what it was.
+    /// The octets begin with no name; this one is the root then.
     #[inline(always)]
     pub fn fill(&mut self, octets: &[u8]) -> Result<NameRef<'_>, NameError> {
-        let longest = &octets[..octets.len().min(MAX_NAME)];
-        let mut at = 0;
+        let available = octets.len().min(MAX_NAME);
+        self.octets[..available].copy_from_slice(&octets[..available]);
+        let mut starts = [0; Starts::KNOWN];
+        let mut labels = 0;
+        // Below the size of the buffer, whatever octets of an earlier name are read behind the end of this one.
+        let mut at = 0u8;
         loop {
-            let Some(len) = longest.get(at) else {
-                let cut = octets.len() <= MAX_NAME;
-                return Err(if cut { NameError::Unterminated } else { NameError::LongName });
-            };
-            at += 1;
-            match usize::from(*len) {
-                0 => break,
-                len @ 1..=MAX_LABEL => at += len,
-                _ => return Err(NameError::LongLabel),
+            if let Some(start) = starts.get_mut(labels) {
+                *start = at;
             }
+            let len = self.octets[usize::from(at)];
+            if len == 0 {
+                break;
+            }
+            match at.checked_add(1 + len) {
+                Some(next) if usize::from(len) <= MAX_LABEL => at = next,
+                _ => return Err(self.misread(at, octets)),
+            }
+            labels += 1;
         }
-        self.octets[..at].copy_from_slice(&longest[..at]);
+        if usize::from(at) >= available {
+            return Err(self.misread(at, octets));
+        }
         // Length octets are at most 63 and so are never taken for letters. Whole blocks: the machine folds one at a time.
         let (blocks, _) = self.octets.as_chunks_mut::<BLOCK>();
-        for block in &mut blocks[..at.div_ceil(BLOCK)] {
+        for block in &mut blocks[..=usize::from(at) / BLOCK] {
             block.make_ascii_lowercase();
         }
-        self.len = at as u8;
+        self.len = at + 1;
+        self.starts = Starts { octets: starts, labels: labels as u8 };
         Ok(self.as_name())
+    }
+
+    /// What is wrong with `octets`, whose label `at` cannot be read.
+    #[cold]
+    fn misread(&mut self, at: u8, octets: &[u8]) -> NameError {
+        *self = Self::ROOT;
+        match octets.get(usize::from(at)) {
+            None => NameError::Unterminated,
+            Some(len) if usize::from(*len) > MAX_LABEL => NameError::LongLabel,
+            Some(_) => NameError::LongName,
+        }
     }
 
     /// The name as a borrowed value.
     #[inline]
     pub fn as_name(&self) -> NameRef<'_> {
-        NameRef(&self.octets[..usize::from(self.len)])
+        NameRef { wire: &self.octets[..usize::from(self.len)], starts: self.starts }
     }
 }
 
@@ -150,19 +172,63 @@ impl fmt::Display for OwnerName {
     }
 }
 
+/// Where the first labels of a name start, the root label included.
+#[derive(Debug, Clone, Copy)]
+struct Starts {
+    octets: [u8; Starts::KNOWN],
+    /// How many labels the name has, the root label not counted.
+    labels: u8,
+}
+
+impl Starts {
+    /// With the number of labels they are one machine word.
+    const KNOWN: usize = 7;
+    /// Of the root.
+    const NONE: Self = Self { octets: [0; Self::KNOWN], labels: 0 };
+
+    fn of(wire: &[u8]) -> Self {
+        let (mut starts, mut at) = (Self::NONE, 0u8);
+        for label in labels(&wire[..wire.len() - 1]) {
+            at += 1 + label.len() as u8;
+            starts.labels += 1;
+            if let Some(start) = starts.octets.get_mut(usize::from(starts.labels)) {
+                *start = at;
+            }
+        }
+        starts
+    }
+}
+
 /// A borrowed absolute name in wire form, lower case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NameRef<'a>(&'a [u8]);
+#[derive(Clone, Copy)]
+pub struct NameRef<'a> {
+    wire: &'a [u8],
+    starts: Starts,
+}
+
+impl PartialEq for NameRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.wire == other.wire
+    }
+}
+
+impl Eq for NameRef<'_> {}
+
+impl Hash for NameRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.wire.hash(state);
+    }
+}
 
 impl<'a> NameRef<'a> {
     /// A copy of its own.
     pub fn to_owner(self) -> OwnerName {
-        OwnerName::read(self.0).expect("it has been read before")
+        OwnerName::read(self.wire).expect("it has been read before")
     }
 
     /// The octets, root label included.
     pub fn wire(self) -> &'a [u8] {
-        self.0
+        self.wire
     }
 
     /// The labels left of `apex`, still length-prefixed and without the root; empty at the apex itself.
@@ -175,13 +241,23 @@ impl<'a> NameRef<'a> {
     /// `mycluster.local` is not within `cluster.local`.
     #[inline(always)]
     pub fn left_of(self, apex: NameRef<'_>) -> Option<Left<'a>> {
-        let (left, right) = self.0.split_at(self.0.len().checked_sub(apex.0.len())?);
-        if right == apex.0 { Left::read(left) } else { None }
+        let cut = self.wire.len().checked_sub(apex.wire.len())?;
+        let count = usize::from(self.starts.labels.checked_sub(apex.starts.labels)?);
+        let (left, right) = self.wire.split_at(cut);
+        let starts_there = match self.starts.octets.get(count) {
+            Some(start) => usize::from(*start) == cut,
+            None => labels(left).map(|it| 1 + it.len()).sum::<usize>() == cut,
+        };
+        if starts_there && right == apex.wire {
+            Some(Left { wire: left, starts: self.starts.octets, count })
+        } else {
+            None
+        }
     }
 
     /// How many labels the name has, the root label not counted.
     pub fn label_count(self) -> usize {
-        labels(&self.0[..self.0.len() - 1]).count()
+        self.starts.labels.into()
     }
 }
 
@@ -191,7 +267,7 @@ pub struct Left<'a> {
     /// Length-prefixed, without the root.
     pub wire: &'a [u8],
     /// Where each of the first labels starts, and where the last of them ends.
-    starts: [u8; Left::KNOWN + 1],
+    starts: [u8; Starts::KNOWN],
     /// How many there are.
     pub count: usize,
 }
@@ -201,29 +277,14 @@ impl<'a> Left<'a> {
     /// `_port._proto.service.namespace.svc`, but for zonal ones.
     pub const KNOWN: usize = 5;
 
-    /// `None`: the last label goes beyond the end of `wire`.
-    #[inline(always)]
-    fn read(wire: &'a [u8]) -> Option<Self> {
-        let mut starts = [0; Self::KNOWN + 1];
-        let (mut count, mut end) = (0, 0);
-        while let Some(len) = wire.get(end) {
-            end += 1 + usize::from(*len);
-            count += 1;
-            if let Some(start) = starts.get_mut(count) {
-                *start = end as u8;
-            }
-        }
-        (end == wire.len()).then_some(Self { wire, starts, count })
-    }
-
     /// One of the first [`Left::KNOWN`] labels, without its length octet.
-    #[inline]
+    #[inline(always)]
     pub fn label(&self, at: usize) -> &'a [u8] {
         &self.wire[usize::from(self.starts[at]) + 1..usize::from(self.starts[at + 1])]
     }
 
     /// Neighbours among the first [`Left::KNOWN`] labels, length-prefixed.
-    #[inline]
+    #[inline(always)]
     pub fn labels(&self, range: std::ops::Range<usize>) -> &'a [u8] {
         &self.wire[usize::from(self.starts[range.start])..usize::from(self.starts[range.end])]
     }
@@ -232,10 +293,10 @@ impl<'a> Left<'a> {
 impl fmt::Display for NameRef<'_> {
     /// Presentation format with `\DDD` for octets outside of printable ASCII and `\` before a dot or backslash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() == 1 {
+        if self.wire.len() == 1 {
             return f.write_str(".");
         }
-        for label in labels(&self.0[..self.0.len() - 1]) {
+        for label in labels(&self.wire[..self.wire.len() - 1]) {
             for &octet in label {
                 match octet {
                     b'.' | b'\\' => write!(f, "\\{}", char::from(octet))?,
@@ -262,7 +323,7 @@ pub struct BoxedName(Box<[u8]>);
 impl BoxedName {
     /// The name as a borrowed value.
     pub fn as_name(&self) -> NameRef<'_> {
-        NameRef(&self.0)
+        name_of(&self.0)
     }
 }
 
@@ -282,6 +343,11 @@ impl fmt::Debug for BoxedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.as_name(), f)
     }
+}
+
+/// A name from its wire form.
+fn name_of(wire: &[u8]) -> NameRef<'_> {
+    NameRef { wire, starts: Starts::of(wire) }
 }
 
 /// The labels of a length-prefixed sequence without the root label, left to right, without their length octets.
@@ -385,7 +451,7 @@ pub const IP6_ARPA: &[u8] = b"\x03ip6\x04arpa\0";
 ///
 /// IPv4 labels are decimal without leading zeros, 0 to 255; IPv6 labels are one hexadecimal digit.
 pub fn reverse_name(name: NameRef<'_>) -> Option<ReverseName> {
-    if let Some(left) = name.relative_to(NameRef(IN_ADDR_ARPA)) {
+    if let Some(left) = name.relative_to(name_of(IN_ADDR_ARPA)) {
         let mut octets = [0u8; 4];
         let count = labels(left).count();
         for (position, label) in labels(left).enumerate() {
@@ -397,7 +463,7 @@ pub fn reverse_name(name: NameRef<'_>) -> Option<ReverseName> {
         let last = first | 1u32.checked_shl(host_bits).map_or(u32::MAX, |it| it - 1);
         return Some(reverse(first == last, Ipv4Addr::from(first).into(), Ipv4Addr::from(last).into()));
     }
-    let left = name.relative_to(NameRef(IP6_ARPA))?;
+    let left = name.relative_to(name_of(IP6_ARPA))?;
     let count = labels(left).count();
     if count > 32 {
         return None;

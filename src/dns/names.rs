@@ -73,17 +73,30 @@ impl<'a> Endpoints<'a> {
         EndpointRef { port_lists: self.port_lists, names: self.names, at: self.first + at }
     }
 
-    /// The ports of all of them and the number of their addresses, if all have the same ports and the same number of
-    /// addresses, one of a family at most.
+    /// What all of them have, if they have the same ports and the same number of addresses, one of a family at most.
     #[inline]
-    pub fn in_common(self) -> Option<(&'a PortList, usize)> {
+    pub fn in_common(self) -> Option<Common<'a>> {
         let PerName::Same(ports) = &self.names.ports else { return None };
-        let addresses = self.names.v4.of_each()? + self.names.v6.of_each()?;
-        if addresses == 0 || self.len == 0 {
-            return None;
-        }
-        Some((&self.port_lists[usize::from(*ports)], addresses * self.len))
+        let (v4, v6) = (self.names.v4.one_each()?, self.names.v6.one_each()?);
+        let own = self.first..self.first + self.len;
+        let common = Common {
+            ports: self.port_lists.get(usize::from(*ports))?,
+            v4: if v4.is_empty() { &[] } else { v4.get(own.clone())? },
+            v6: if v6.is_empty() { &[] } else { v6.get(own)? },
+        };
+        (!common.v4.is_empty() || !common.v6.is_empty()).then_some(common)
     }
+}
+
+/// Endpoint names that differ in nothing but their label and addresses.
+#[derive(Debug, Clone, Copy)]
+pub struct Common<'a> {
+    /// The ports of each.
+    pub ports: &'a PortList,
+    /// The IPv4 address of each; none if they have none.
+    pub v4: &'a [Ipv4Addr],
+    /// The same for IPv6.
+    pub v6: &'a [Ipv6Addr],
 }
 
 impl<'a> EndpointRef<'a> {
@@ -226,12 +239,13 @@ impl Names {
 
     #[inline(always)]
     fn label(&self, at: usize) -> &[u8] {
-        let before = at.checked_sub(1);
-        let range = match &self.ends {
-            Ends::Short(ends) => before.map_or(0, |it| usize::from(ends[it]))..usize::from(ends[at]),
-            Ends::Long(ends) => before.map_or(0, |it| ends[it] as usize)..ends[at] as usize,
+        // Before the first one lies nothing.
+        let before = at.wrapping_sub(1);
+        let (start, end) = match &self.ends {
+            Ends::Short(ends) => (ends.get(before).map_or(0, |it| usize::from(*it)), usize::from(ends[at])),
+            Ends::Long(ends) => (ends.get(before).map_or(0, |it| *it as usize), ends[at] as usize),
         };
-        &self.text[range]
+        &self.text[start..end]
     }
 
     /// The place of a label. One comparison of text, as a rule, at the end of a search by rank.
@@ -276,7 +290,7 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// The first four octets as a number that compares like them; missing ones are zero.
-#[inline]
+#[inline(always)]
 pub(super) fn rank(octets: &[u8]) -> u32 {
     match *octets {
         [] => 0,
@@ -367,7 +381,7 @@ impl<T: Address> Addresses<T> {
     }
 
     /// The addresses of one name.
-    #[inline]
+    #[inline(always)]
     fn of(&self, at: usize) -> &[T] {
         match self.index.as_deref() {
             Some(AddressIndex { starts, .. }) if !starts.is_empty() => {
@@ -378,11 +392,11 @@ impl<T: Address> Addresses<T> {
         }
     }
 
-    /// How many addresses each name has, if that is the same number for all, one at most.
+    /// All of them, if each name has one, or none.
     #[inline]
-    fn of_each(&self) -> Option<usize> {
+    fn one_each(&self) -> Option<&[T]> {
         let regular = self.index.as_deref().is_none_or(|it| it.starts.is_empty());
-        regular.then_some(usize::from(!self.list.is_empty()))
+        if regular { Some(&self.list) } else { None }
     }
 
     fn order(&self) -> &[u32] {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::EndpointNames;
 use super::entry::Uncommon;
-pub use super::entry::{EndpointRef, Endpoints, Origin, Published, ServiceEntry, TopologyZone};
+pub use super::entry::{Common, EndpointRef, Endpoints, Origin, Published, ServiceEntry, TopologyZone};
 use super::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
 use super::name::{BoxedName, Label, OwnerName, append_label, dashed_address, service_key};
 use super::names::{Names, NewName, common_prefix, rank};

@@ -142,17 +142,17 @@ impl Fixed {
 
 /// What goes into the OPT record of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Additions {
+pub struct Additions<'c> {
     /// Why the answer is not what it could be.
     pub extended_error: Option<ExtendedError>,
     /// Client and server cookie.
-    pub cookie: Option<Cookie>,
+    pub cookie: Option<&'c Cookie>,
 }
 
-impl Additions {
+impl<'c> Additions<'c> {
     /// What an answer adds.
     #[inline]
-    pub fn of(answer: &Answer<'_>, freshness: Freshness, cookie: Option<Cookie>) -> Self {
+    pub fn of(answer: &Answer<'_>, freshness: Freshness, cookie: Option<&'c Cookie>) -> Self {
         let extended_error = match (&answer.outcome, freshness) {
             (Outcome::NotSynced, _) => Some(ExtendedError::NotReady),
             (Outcome::NotOurZone, _) | (_, Freshness::Fresh) => None,
@@ -192,7 +192,7 @@ impl Additions {
     #[cold]
     fn put_options(&self, place: &mut [u8]) {
         let (cookie, error) = place.split_at_mut(if self.cookie.is_some() { COOKIE_OPTION } else { 0 });
-        if let (Some(octets), Some((head, value))) = (&self.cookie, cookie.split_first_chunk_mut()) {
+        if let (Some(octets), Some((head, value))) = (self.cookie, cookie.split_first_chunk_mut()) {
             *head = [0, 10, 0, 24];
             value.copy_from_slice(octets);
         }

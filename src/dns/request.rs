@@ -136,21 +136,22 @@ impl<'p> Request<'p> {
     /// `None`: a question count other than one, more than one OPT, or anything unreadable.
     #[inline(always)]
     fn read(header: Header, packet: &'p [u8], name: &'p mut OwnerName) -> Option<Self> {
-        if packet.get(4..6)? != [0, 1] {
+        let (fixed, question) = packet.split_first_chunk::<HEADER>()?;
+        // QDCOUNT, ANCOUNT, NSCOUNT and ARCOUNT as one number.
+        let counts = u64::from_be_bytes(*fixed.last_chunk()?);
+        if counts >> 48 != 1 {
             return None;
         }
-        let question = packet.get(HEADER..)?;
         let name = name.fill(question).ok()?;
-        let length = name.wire().len();
-        let fixed: &[u8; 4] = question.get(length..)?.first_chunk()?;
-        let (question, rest) = question.split_at_checked(length + 4)?;
+        let (question, rest) = question.split_at_checked(name.wire().len() + 4)?;
+        let [type_high, type_low, class_high, class_low] = *question.last_chunk()?;
         Some(Self {
             header,
             name,
             question,
-            rr_type: RrType(u16::from_be_bytes([fixed[0], fixed[1]])),
-            class: u16::from_be_bytes([fixed[2], fixed[3]]),
-            edns: read_edns(packet, rest).ok()?,
+            rr_type: RrType(u16::from_be_bytes([type_high, type_low])),
+            class: u16::from_be_bytes([class_high, class_low]),
+            edns: read_edns(counts << 16 >> 16, packet, rest).ok()?,
             rest,
         })
     }
@@ -232,26 +233,23 @@ impl<'p> Record<'p> {
     }
 }
 
-/// Walks the records behind the question, as many as the header of `packet` counts, and returns the OPT record.
+/// Walks the records behind the question and returns the OPT record. `counts`: ANCOUNT, NSCOUNT and ARCOUNT.
 ///
 /// # Errors
 /// The octets end early, there are two OPT records, or one is malformed or outside of the additional section.
 #[inline(always)]
-fn read_edns<'p>(packet: &[u8], rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
+fn read_edns<'p>(counts: u64, packet: &[u8], rest: &'p [u8]) -> Result<Option<Edns<'p>>, Malformed> {
     // Most queries: nothing, or one OPT record without options.
-    let counts = packet.get(6..HEADER).unwrap_or_default();
-    if counts == [0; 6] {
-        return Ok(None);
+    match (counts, <&[u8; 11]>::try_from(rest)) {
+        (0, _) => Ok(None),
+        (1, Ok(&[owner, type_high, type_low, high, low, _, version, flags, _, 0, 0]))
+            if u32::from_be_bytes([0, owner, type_high, type_low]) == u32::from(TYPE_OPT) =>
+        {
+            let payload = u16::from_be_bytes([high, low]);
+            Ok(Some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload, options: &[] }))
+        }
+        _ => walk_records(packet, rest),
     }
-    if let Ok(&[root, type_high, type_low, high, low, _, version, flags, _, length_high, length_low]) =
-        <&[u8; 11]>::try_from(rest)
-        && counts == [0, 0, 0, 0, 0, 1]
-        && [root, type_high, type_low, length_high, length_low] == [0, 0, 41, 0, 0]
-    {
-        let payload = u16::from_be_bytes([high, low]);
-        return Ok(Some(Edns { version, dnssec_ok: flags & 0x80 != 0, payload, options: &[] }));
-    }
-    walk_records(packet, rest)
 }
 
 #[cold]

@@ -81,10 +81,13 @@ pub fn respond(
         let additions = Additions { cookie, ..Additions::default() };
         compose(&request, zones, limit, &Content::empty(fixed), &additions)
     };
-    let cookie = match admit(Some(&request)) {
-        Entry::Admitted(cookie) => cookie,
-        Entry::Refused(rcode, cookie) => return Handled::Here(only(Fixed::refused(rcode), cookie)),
-        Entry::Slipped(cookie) => return Handled::Here(only(Fixed::SLIPPED, cookie)),
+    let entry = admit(Some(&request));
+    let cookie = match &entry {
+        Entry::Admitted(cookie) => cookie.as_ref(),
+        Entry::Refused(rcode, cookie) => {
+            return Handled::Here(only(Fixed::refused(*rcode), cookie.as_ref()));
+        }
+        Entry::Slipped(cookie) => return Handled::Here(only(Fixed::SLIPPED, cookie.as_ref())),
         Entry::Silence => return Handled::Silence,
     };
     if let Some(rcode) = request.refusal() {
@@ -135,7 +138,7 @@ pub(super) fn compose(
     zones: &Zones,
     limit: u16,
     content: &Content,
-    additions: &Additions,
+    additions: &Additions<'_>,
 ) -> Reply {
     let opt = additions.opt(request, content.fixed.rcode, zones);
     let mut octets = Vec::with_capacity(512);

@@ -197,6 +197,7 @@ impl UdpResponder {
         Some(self.answered(refuse(&request, failure, None, &self.shared.zones, out)))
     }
 
+    #[inline(always)]
     fn answered(&mut self, composed: Composed) -> usize {
         let Composed { len: size, rcode, rr_type, zone } = composed;
         self.tally.answered(&Answered { zone, rr_type, rcode, size });

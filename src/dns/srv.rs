@@ -12,7 +12,7 @@ use super::lookup::Target;
 use super::model::Protocol;
 use super::name::NameRef;
 use super::ports::{PortList, PortRef};
-use super::records::{EndpointRef, Endpoints, Published, ServiceEntry};
+use super::records::{Common, Endpoints, Published, ServiceEntry};
 
 /// The SRV records of one owner name.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,7 @@ impl<'a> SrvSet<'a> {
     #[inline]
     pub fn is_empty(self) -> bool {
         match self.in_common() {
-            Some((ports, _)) => self.numbers(ports).next().is_none(),
+            Some(common) => self.numbers(common.ports).next().is_none(),
             None => self.targets().next().is_none(),
         }
     }
@@ -106,7 +106,10 @@ impl<'a> SrvSet<'a> {
     /// The name of a place's target left of the service; `None`: the target is the service itself.
     #[inline]
     pub fn label(self, slot: usize) -> Option<&'a [u8]> {
-        self.endpoint(slot).map(EndpointRef::label)
+        match self.places {
+            Places::Endpoints(endpoints) => Some(endpoints.at(slot).label()),
+            Places::Service { .. } | Places::Nowhere => None,
+        }
     }
 
     /// The addresses of a place's target.
@@ -132,9 +135,9 @@ impl<'a> SrvSet<'a> {
         }
     }
 
-    /// The ports and the number of addresses of all places together, if that can be told without looking at each.
+    /// What all places have, if they differ in little: see [`Endpoints::in_common`].
     #[inline]
-    pub fn in_common(self) -> Option<(&'a PortList, usize)> {
+    pub fn in_common(self) -> Option<Common<'a>> {
         match self.places {
             Places::Endpoints(endpoints) => endpoints.in_common(),
             Places::Service { .. } | Places::Nowhere => None,
@@ -156,14 +159,6 @@ impl<'a> SrvSet<'a> {
     #[inline]
     fn has(self, port: &PortRef<'_>) -> bool {
         self.port.is_none_or(|(name, protocol)| port.protocol == protocol && port.name == name)
-    }
-
-    #[inline]
-    fn endpoint(self, slot: usize) -> Option<EndpointRef<'a>> {
-        match self.places {
-            Places::Endpoints(endpoints) => Some(endpoints.at(slot)),
-            Places::Service { .. } | Places::Nowhere => None,
-        }
     }
 
     /// The weight of every record: 100 divided by the number of (address, port) pairs, at least 1.

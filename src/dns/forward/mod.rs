@@ -56,7 +56,7 @@ pub struct Forwarder {
 /// What the zones say to a question.
 struct Local {
     content: Content,
-    additions: Additions,
+    additions: Additions<'static>,
     /// What to ask others.
     asked: Option<Question>,
     /// The place of the question's zone, see [`Zones::label_of`].
@@ -121,7 +121,7 @@ impl Forwarder {
             None => (content, additions),
             Some(question) => merge(&request, content, self.find(&request, &question, transport).await),
         };
-        let additions = Additions { cookie, ..additions };
+        let additions = Additions { cookie: cookie.as_ref(), ..additions };
         let limit = request.limit(transport, &self.zones);
         Some(Reply { zone, ..compose(&request, &self.zones, limit, &content, &additions) })
     }
@@ -207,7 +207,7 @@ fn question(request: &Request<'_>, asked: Onward<'_>) -> Question {
 }
 
 /// One reply out of what the zones and what others say.
-fn merge(request: &Request<'_>, local: Content, found: Found) -> (Content, Additions) {
+fn merge(request: &Request<'_>, local: Content, found: Found) -> (Content, Additions<'static>) {
     match found {
         Found::Nothing => (local, Additions::default()),
         Found::Hosts(records) => {
@@ -255,7 +255,7 @@ fn failed(local: Content) -> Content {
     Content { answers, ..Content::empty(Fixed { rcode: Rcode::ServFail, flags }) }
 }
 
-fn explained(extended_error: Option<ExtendedError>) -> Additions {
+fn explained(extended_error: Option<ExtendedError>) -> Additions<'static> {
     Additions { extended_error, ..Additions::default() }
 }
 

@@ -1,7 +1,7 @@
 //! A message that grows in the caller's buffer, record by record.
 
 use super::Composed;
-use super::address::{Address, address_head, write_record};
+use super::address::{Address, AddressHead, address_head, write_record};
 use crate::dns::config::{Zone, Zones};
 use crate::dns::lookup::{NameServer, RrType, Target};
 use crate::dns::name::{MAX_NAME, NameRef};
@@ -80,7 +80,7 @@ impl<'b> Message<'b> {
     pub fn begin(
         request: &Request<'_>,
         fixed: Fixed,
-        additions: &Additions,
+        additions: &Additions<'_>,
         limit: usize,
         out: &'b mut [u8],
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'b> Message<'b> {
     }
 
     #[inline(always)]
-    pub fn end(mut self, request: &Request<'_>, additions: &Additions, zones: &Zones) -> Composed {
+    pub fn end(mut self, request: &Request<'_>, additions: &Additions<'_>, zones: &Zones) -> Composed {
         let len = self.at + self.opt;
         if self.opt > 0 {
             additions.put_opt(request, self.rcode, zones, &mut self.out[self.at..len]);
@@ -324,6 +324,20 @@ impl<'b> Message<'b> {
         }
         self.at = end;
         self.counts[Section::Additional as usize] += addresses.len() as u16;
+    }
+
+    /// The address record of a name that has one of its family, if it fits. `head`: but for the owner.
+    #[inline]
+    pub fn glue_one<A: Address>(&mut self, owner: u16, head: &AddressHead, address: A) {
+        let (start, end) = (self.at, self.at + A::RECORD);
+        if end <= self.limit
+            && let Some(record) = self.out.get_mut(start..end)
+        {
+            write_record(record, head, address);
+            record[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
+            self.at = end;
+            self.counts[Section::Additional as usize] += 1;
+        }
     }
 
     /// The same where the name stands too far behind for a pointer: each record repeats it.

@@ -12,6 +12,8 @@
 mod address;
 mod message;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use self::address::{Address, AddressHead, address_head, write_record};
 use self::message::{Message, Owner, Section, srv_head};
 use super::config::{Shuffle, Zones};
@@ -21,6 +23,7 @@ use super::lookup::{Answer, Outcome, Records, RrType, lookup};
 use super::name::{MAX_LABEL, MAX_NAME, OwnerName};
 use super::ports::PortList;
 use super::random::Random;
+use super::records::Common;
 use super::reply::{Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL};
 use super::request::{HEADER, Received, Request, receive};
 use super::respond::{Handled, Transport};
@@ -51,10 +54,10 @@ pub struct Composed {
 }
 
 /// What a reply is like besides its records.
-struct Form {
+struct Form<'a> {
     /// Largest size in octets, 512 at least.
     limit: usize,
-    additions: Additions,
+    additions: Additions<'a>,
     /// Of every SOA record.
     serial: u32,
 }
@@ -116,13 +119,15 @@ impl Composer {
             }
             Received::Query(request) => request,
         };
-        let cookie = match admit(Some(&request)) {
-            Entry::Admitted(cookie) => cookie,
+        let entry = admit(Some(&request));
+        let cookie = match &entry {
+            Entry::Admitted(cookie) => cookie.as_ref(),
             Entry::Refused(rcode, cookie) => {
-                return Handled::Here(refuse(&request, Fixed::refused(rcode), cookie, zones, out));
+                let fixed = Fixed::refused(*rcode);
+                return Handled::Here(refuse(&request, fixed, cookie.as_ref(), zones, out));
             }
             Entry::Slipped(cookie) => {
-                return Handled::Here(refuse(&request, Fixed::SLIPPED, cookie, zones, out));
+                return Handled::Here(refuse(&request, Fixed::SLIPPED, cookie.as_ref(), zones, out));
             }
             Entry::Silence => return Handled::Silence,
         };
@@ -150,7 +155,7 @@ impl Writer {
         &mut self,
         request: &Request<'_>,
         answer: &Answer<'_>,
-        form: &Form,
+        form: &Form<'_>,
         zones: &Zones,
         out: &mut [u8],
     ) -> Composed {
@@ -295,17 +300,22 @@ impl Writer {
         let suffix = suffix.as_bytes();
         // A datagram holds a part of a huge set at most.
         let most = if message.limit > MAX_DATAGRAM { usize::MAX } else { MAX_SRV };
-        let (targets, pairs) = match set.in_common() {
-            Some((ports, addresses)) if set.slots() <= most && suffix.len() + 1 + MAX_LABEL <= MAX_NAME => {
-                let matching = self.numbers_of(set, ports);
+        // Every name is short enough, and every one of them in reach of a pointer.
+        let fits = set.slots() <= most
+            && message.limit <= MAX_DATAGRAM
+            && suffix.len() + 1 + MAX_LABEL <= MAX_NAME;
+        let common = if fits { set.in_common() } else { None };
+        let (targets, pairs) = match common {
+            Some(common) => {
+                let matching = self.numbers_of(set, common.ports);
                 let slots = 0..set.slots() as u32;
                 match self.ports[..] {
                     [port] => self.srv.extend(slots.map(|slot| (slot, port))),
                     _ => self.srv.extend(slots.flat_map(|slot| self.ports.iter().map(move |it| (slot, *it)))),
                 }
-                (set.slots(), addresses * matching)
+                (set.slots(), (common.v4.len() + common.v6.len()) * matching)
             }
-            _ => self.list_targets(set, suffix, most, zones.shuffle),
+            None => self.list_targets(set, suffix, most, zones.shuffle),
         };
         if zones.shuffle == Shuffle::On {
             self.random.shuffle(&mut self.srv);
@@ -316,26 +326,47 @@ impl Writer {
             let Some(name_at) = message.srv(&head, *port, label, suffix) else { return false };
             self.written.push((*slot, name_at));
         }
-        let all = targets < most || targets == set.slots();
-        if all {
-            if self.written.len() > targets {
-                // Some targets have several ports.
-                self.written.sort_unstable();
-                self.written.dedup_by_key(|(slot, _)| *slot);
+        if targets >= most && targets < set.slots() {
+            return false;
+        }
+        if self.written.len() > targets {
+            // Some targets have several ports.
+            self.written.sort_unstable();
+            self.written.dedup_by_key(|(slot, _)| *slot);
+        }
+        match common {
+            Some(common) => self.glue_in_common(message, &common, zones.ttl),
+            None => self.glue(message, set, suffix, zones.ttl),
+        }
+        true
+    }
+
+    /// The addresses of all targets that were written, one of a family each.
+    fn glue_in_common(&self, message: &mut Message<'_>, common: &Common<'_>, ttl: u32) {
+        let (head_v4, head_v6) = (address_head::<Ipv4Addr>(0, ttl), address_head::<Ipv6Addr>(0, ttl));
+        for (slot, at) in &self.written {
+            if let Some(address) = common.v4.get(*slot as usize) {
+                message.glue_one(*at, &head_v4, *address);
             }
-            for (slot, at) in &self.written {
-                let (v4, v6) = set.addresses(*slot as usize);
-                if *at <= POINTER_END {
-                    message.glue(*at, v4, zones.ttl);
-                    message.glue(*at, v6, zones.ttl);
-                } else {
-                    let label = set.label(*slot as usize).unwrap_or_default();
-                    message.far_glue(label, suffix, v4, zones.ttl);
-                    message.far_glue(label, suffix, v6, zones.ttl);
-                }
+            if let Some(address) = common.v6.get(*slot as usize) {
+                message.glue_one(*at, &head_v6, *address);
             }
         }
-        all
+    }
+
+    /// The addresses of all targets that were written.
+    fn glue(&self, message: &mut Message<'_>, set: SrvSet<'_>, suffix: &[u8], ttl: u32) {
+        for (slot, at) in &self.written {
+            let (v4, v6) = set.addresses(*slot as usize);
+            if *at <= POINTER_END {
+                message.glue(*at, v4, ttl);
+                message.glue(*at, v6, ttl);
+            } else {
+                let label = set.label(*slot as usize).unwrap_or_default();
+                message.far_glue(label, suffix, v4, ttl);
+                message.far_glue(label, suffix, v6, ttl);
+            }
+        }
     }
 
     /// Lists the distinct numbers of matching ports. Returns how many ports match.
@@ -419,7 +450,7 @@ impl Suffix {
 pub fn refuse(
     request: &Request<'_>,
     fixed: Fixed,
-    cookie: Option<Cookie>,
+    cookie: Option<&Cookie>,
     zones: &Zones,
     out: &mut [u8],
 ) -> Composed {
