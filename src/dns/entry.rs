@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::model::Protocol;
 use super::name::{BoxedName, Label, key_namespace};
-pub(super) use super::names::{Distinct, Names};
 pub use super::names::{Common, EndpointRef, Endpoints, Origin};
+pub(super) use super::names::{Distinct, Names};
 use super::ports::{PortList, PortRef};
 
 /// Everything the zone holds of one Service.

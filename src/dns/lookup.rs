@@ -250,7 +250,9 @@ fn forward_node<'a>(view: &'a View, zones: &Zones, left: Left<'a>) -> Node<'a> {
         return Node::NotSynced;
     }
     let key = left.labels(count - 3..count - 1);
-    let Some(entry) = view.service(key) else { return absent(view, zones, &left, key, None, Absence::Unknown) };
+    let Some(entry) = view.service(key) else {
+        return absent(view, zones, &left, key, None, Absence::Unknown);
+    };
     let node = match count {
         4 => endpoint_node(entry, left.label(0)),
         3 => service_node(entry),

@@ -168,12 +168,12 @@ impl UdpResponder {
     /// Composes the reply to one packet in `out` and returns its length, if it gets any from here.
     ///
     /// `view`: [`UdpResponder::view`] of this moment. `client`: only asked for where it plays a role.
-    #[inline]
+    #[inline(never)]
     pub fn answer(
         &mut self,
         view: &View,
         packet: &[u8],
-        client: impl FnOnce() -> IpAddr,
+        client: &dyn Fn() -> IpAddr,
         out: &mut [u8],
     ) -> Handled<usize> {
         let Responder { zones, admission, .. } = &*self.shared;

@@ -195,6 +195,7 @@ fn type_place(rr_type: Option<RrType>) -> usize {
     }
 }
 
+#[inline]
 fn rcode_place(rcode: Rcode) -> usize {
     match rcode {
         Rcode::NoError => 0,

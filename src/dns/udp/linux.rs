@@ -201,7 +201,7 @@ impl<S: Client> Batches<S> {
             let Some(client) = message.address.filter(|it| it.port() != 0) else { continue };
             let asked = if *wildcard { destination(&message) } else { None };
             let query = message.iovs().next().unwrap_or_default();
-            let len = match responder.answer(&view, query, || client.address().ip(), reply) {
+            let len = match responder.answer(&view, query, &|| client.address().ip(), reply) {
                 Handled::Silence => continue,
                 Handled::Here(len) => len,
                 Handled::Onward => {

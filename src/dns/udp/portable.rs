@@ -52,7 +52,7 @@ impl Receiver {
         }
         let began = Instant::now();
         let packet = &self.query[..len];
-        let reply = match responder.answer(&responder.view(), packet, || client.ip(), &mut self.reply) {
+        let reply = match responder.answer(&responder.view(), packet, &|| client.ip(), &mut self.reply) {
             Handled::Silence => None,
             Handled::Here(len) => Some(len),
             Handled::Onward => {

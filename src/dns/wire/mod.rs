@@ -253,13 +253,13 @@ impl Writer {
         match zones.shuffle {
             Shuffle::On if addresses.len() <= FEW => {
                 let mut few = [A::UNSPECIFIED; FEW];
-                let few = &mut few[..addresses.len()];
                 for (place, address) in few.iter_mut().zip(addresses) {
                     *place = *address;
                 }
-                self.random.shuffle(few);
+                // The remainder says to the compiler what is so anyway.
+                self.random.permute(addresses.len(), |a, b| few.swap(a % FEW, b % FEW));
                 for (record, address) in records.zip(few) {
-                    write_record(record, head, *address);
+                    write_record(record, head, address);
                 }
             }
             Shuffle::On => {
@@ -301,9 +301,8 @@ impl Writer {
         // A datagram holds a part of a huge set at most.
         let most = if message.limit > MAX_DATAGRAM { usize::MAX } else { MAX_SRV };
         // Every name is short enough, and every one of them in reach of a pointer.
-        let fits = set.slots() <= most
-            && message.limit <= MAX_DATAGRAM
-            && suffix.len() + 1 + MAX_LABEL <= MAX_NAME;
+        let fits =
+            set.slots() <= most && message.limit <= MAX_DATAGRAM && suffix.len() + 1 + MAX_LABEL <= MAX_NAME;
         let common = if fits { set.in_common() } else { None };
         let (targets, pairs) = match common {
             Some(common) => {
