@@ -198,7 +198,7 @@ fn follow<'a>(
     loop {
         let repeated = target == qname || aliases.contains(&target);
         aliases.push(target);
-        if repeated || qtype == RrType::CNAME || aliases.len() == MAX_CHAIN {
+        if repeated || qtype == RrType::CNAME {
             return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
         }
         let Some((zone, left)) = zones.split(target) else {
@@ -209,6 +209,9 @@ fn follow<'a>(
             ZoneKind::Reverse => reverse_node(view, zones, zone, target, left.wire),
         };
         match node {
+            Node::Alias(_) if aliases.len() == MAX_CHAIN => {
+                return Answer { zone: asked, aliases, outcome: Outcome::AliasOnly };
+            }
             Node::Alias(next) => target = next,
             node => {
                 let outcome = ask(view, zones, zone, node, qtype);

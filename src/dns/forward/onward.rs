@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::dns::config::{ConfigError, DnsConfig, Zone, Zones, zone_names};
-use crate::dns::lookup::{Absence, Answer, MAX_CHAIN, Outcome, RrType};
+use crate::dns::lookup::{Absence, Answer, Outcome, RrType};
 use crate::dns::name::{NameRef, OwnerName};
 use crate::dns::request::Request;
 
@@ -55,8 +55,8 @@ pub fn onward<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) 
 fn asked_of_others<'a>(answer: &Answer<'a>, request: &'a Request<'_>, zones: &Zones) -> Option<Onward<'a>> {
     match &answer.outcome {
         Outcome::NotOurZone => Some(Onward::Foreign(request.name)),
-        // A chain also ends because its aliases were asked for, or because it is a loop or too long.
-        Outcome::AliasOnly if request.rr_type != RrType::CNAME && answer.aliases.len() < MAX_CHAIN => {
+        // A chain also ends because its aliases were asked for; one that is a loop or too long ends in a zone of ours.
+        Outcome::AliasOnly if request.rr_type != RrType::CNAME => {
             let target = answer.aliases.last().copied()?;
             zones.longest_match(target).is_none().then_some(Onward::Chase(target))
         }

@@ -1,5 +1,7 @@
 //! Names and existence: sections 3, 4, 6, 8, 9 and 12 of the behaviour.
 
+use hickory_proto::op::ResponseCode;
+
 use super::*;
 
 const OBJECTS: &str = "
@@ -190,8 +192,13 @@ fn section_6_external_names() {
     ]);
     let links = (0..12).map(|it| format!("svc prod/l{it} -> l{}.prod.svc.cluster.local", it + 1));
     let chain = links.collect::<Vec<_>>().join("\n");
-    let reply = Fixture::new("{}", &format!("ns prod\n{chain}")).ask("l0.prod.svc A");
-    assert_eq!(reply.answers.len(), 10, "a chain is followed for ten links");
+    let fixture = Fixture::new("{}", &format!("ns prod\n{chain}"));
+    let ends = |question| {
+        let reply = fixture.ask(question);
+        (reply.answers.len(), reply.metadata.response_code, reply.authorities.len())
+    };
+    assert_eq!(ends("l1.prod.svc A"), (10, ResponseCode::NoError, 0), "the eleventh link is not looked for");
+    assert_eq!(ends("l2.prod.svc A"), (10, ResponseCode::NXDomain, 1), "ten links are followed to their end");
 }
 
 #[test]

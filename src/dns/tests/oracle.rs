@@ -128,11 +128,11 @@ impl Oracle {
             // Step 3a: a CNAME stands for every other type and for nothing that asks for itself.
             let alias = own().find(|it| it.rr_type == RecordType::CNAME);
             if let Some(alias) = alias.filter(|_| ![RecordType::CNAME, RecordType::ANY].contains(&rr_type)) {
-                let repeated = !said.answers.insert(alias.text.clone());
-                name = alias.target.as_ref().expect("a CNAME has a target");
-                if repeated || said.answers.len() == max_chain {
+                // The target of the last link is looked at, but no alias is found there.
+                if said.answers.len() == max_chain || !said.answers.insert(alias.text.clone()) {
                     return said;
                 }
+                name = alias.target.as_ref().expect("a CNAME has a target");
                 continue;
             }
             let found = own().filter(|it| it.rr_type == rr_type || rr_type == RecordType::ANY);
