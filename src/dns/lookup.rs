@@ -528,9 +528,23 @@ fn ask_table<'a>(
         (Node::Pod(IpAddr::V4(it)), RrType::A) => Some(Records::A(Addresses::One(it))),
         (Node::Pod(IpAddr::V6(it)), RrType::AAAA) => Some(Records::Aaaa(Addresses::One(it))),
         (Node::Pointer(targets), RrType::PTR) => Some(Records::Ptr(targets)),
+        (Node::Apex, RrType::PTR) => return apex_pointers(view, zones, zone),
         _ => None,
     };
     records.map_or(Outcome::NoData(zone), Outcome::Records)
+}
+
+/// PTR records at the apex: a reverse zone may be that of one address.
+fn apex_pointers<'a>(view: &'a View, zones: &'a Zones, zone: &'a Zone) -> Outcome<'a> {
+    let address = (zone.kind == ZoneKind::Reverse).then(|| reverse_name(zone.apex())).flatten();
+    match address {
+        Some(ReverseName::Address(_)) if view.sync() == SyncState::Waiting => Outcome::NotSynced,
+        Some(ReverseName::Address(address)) => match pointers(view, zones, address) {
+            targets if targets.is_empty() => Outcome::NoData(zone),
+            targets => Outcome::Records(Records::Ptr(targets)),
+        },
+        _ => Outcome::NoData(zone),
+    }
 }
 
 fn a(addresses: &[Ipv4Addr]) -> Option<Records<'_>> {

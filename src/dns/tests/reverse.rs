@@ -79,6 +79,17 @@ fn narrow_zones() {
         ("1.0.0.10.in-addr.arpa. PTR", "REFUSED"),
         ("10.in-addr.arpa. PTR", "REFUSED"),
     ]);
+    let one_address = format!("zones: [cluster.local, 10.0.0.1/32, 10.0.0.8/32, {}]", nibbles("fd00::7"));
+    Fixture::new(&one_address, OBJECTS).expect(&[
+        (
+            "1.0.0.10.in-addr.arpa. PTR",
+            "PTR twin.web.other.svc.Z PTR web-0.web.prod.svc.Z PTR 10-0-0-1.api.prod.svc.Z",
+        ),
+        ("1.0.0.10.in-addr.arpa. A", "NODATA"),
+        ("8.0.0.10.in-addr.arpa. PTR", "NODATA"),
+        ("2.0.0.10.in-addr.arpa. PTR", "REFUSED"),
+        (&format!("{} PTR", nibbles("fd00::7")), "PTR web-0.web.prod.svc.Z"),
+    ]);
 }
 
 proptest! {
