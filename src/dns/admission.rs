@@ -50,12 +50,13 @@ impl Admission {
             Ok(found) => found.map_or((None, None), |(validity, cookie)| (Some(validity), Some(cookie))),
             Err(entry) => return entry,
         };
-        let Some(limiter) = &self.limiter else { return Entry::Admitted(cookie) };
+        let admitted = admitted(request, validity, cookie);
+        let Some(limiter) = &self.limiter else { return admitted };
         if validity == Some(Validity::Valid) {
-            return Entry::Admitted(cookie);
+            return admitted;
         }
         match limiter.check(client, self.epoch.elapsed().as_millis() as u64) {
-            Verdict::Send => Entry::Admitted(cookie),
+            Verdict::Send => admitted,
             // The client is real if it can read the cookie that comes with this.
             Verdict::Slip if validity == Some(Validity::Invalid) => Entry::Refused(Rcode::BadCookie, cookie),
             Verdict::Slip => Entry::Slipped(cookie),
@@ -66,7 +67,8 @@ impl Admission {
     /// About a message of a connection.
     pub fn over_tcp(&self, request: Option<&Request<'_>>, client: IpAddr) -> Entry {
         match self.cookie(request, client) {
-            Ok(found) => Entry::Admitted(found.map(|(_, cookie)| cookie)),
+            Ok(None) => Entry::Admitted(None),
+            Ok(Some((validity, cookie))) => admitted(request, Some(validity), Some(cookie)),
             Err(entry) => entry,
         }
     }
@@ -90,14 +92,27 @@ impl Admission {
     }
 }
 
+/// Who asks nothing wants to know whether its cookie is good (RFC 7873 §5.4); a question is answered either way.
+fn admitted(request: Option<&Request<'_>>, validity: Option<Validity>, cookie: Option<Cookie>) -> Entry {
+    match validity {
+        Some(Validity::Invalid) if request.is_some_and(Request::is_unasked) => {
+            Entry::Refused(Rcode::BadCookie, cookie)
+        }
+        _ => Entry::Admitted(cookie),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dns::DnsConfig;
     use crate::dns::config::CookieConfig;
+    use crate::dns::index::Index;
     use crate::dns::name::OwnerName;
     use crate::dns::rate_limit::RateLimitMetrics;
     use crate::dns::request::{Received, receive};
+    use crate::dns::respond::{Transport, respond};
+    use crate::dns::wire::Composer;
 
     fn admission(cookies: bool, limit: bool) -> Admission {
         let config = format!("rateLimit: {{enabled: {limit}, responsesPerSecond: 1, slip: 1}}");
@@ -144,6 +159,38 @@ mod tests {
         let Entry::Admitted(Some(cookie)) = ask(&admission, &with_code(&[1; 8])) else { panic!("admitted") };
         assert_eq!(cookie[..8], [1; 8]);
         assert_eq!(ask(&admission, &with_code(&cookie)), Entry::Admitted(Some(cookie)), "it is valid");
+    }
+
+    /// The reply to a request without a question: response code and options in hexadecimal digits.
+    fn ask_nothing(admission: &Admission, option: &[u8]) -> (Rcode, Vec<u8>) {
+        let mut packet = packet(option);
+        packet[5] = 0;
+        packet.drain(12..17);
+        let zones = DnsConfig::default().check(&[]).unwrap();
+        let view = Index::new(0);
+        let admit = |it: Option<&Request<'_>>| admission.over_udp(it, || "192.0.2.1".parse().unwrap());
+        let reply = respond(&packet, Transport::Udp, &view.view(), &zones, 0, admit).here().unwrap();
+        let mut out = [0; 512];
+        let composed =
+            Composer::new(0).respond(&packet, Transport::Udp, &view.view(), &zones, &mut out, admit);
+        assert_eq!(reply.octets, out[..composed.here().unwrap().len], "both codecs");
+        assert_eq!(reply.octets[4..10], [0; 6], "no question and no records");
+        (reply.rcode, reply.octets.get(27..).unwrap_or_default().to_vec())
+    }
+
+    #[test]
+    fn a_cookie_may_be_all_that_is_asked_for() {
+        let admission = admission(true, false);
+        let (rcode, cookie) = ask_nothing(&admission, &with_code(&[1; 8]));
+        assert_eq!((rcode, cookie.len(), &cookie[..8]), (Rcode::NoError, 24, &[1; 8][..]));
+        assert_eq!(ask_nothing(&admission, &with_code(&cookie)), (Rcode::NoError, cookie.clone()));
+        let (rcode, fresh) = ask_nothing(&admission, &with_code(&[1; 24]));
+        assert_eq!((rcode, fresh), (Rcode::BadCookie, cookie));
+        for option in [&with_code(&[1; 3])[..], &[0, 3, 0, 0], &[]] {
+            assert_eq!(ask_nothing(&admission, option), (Rcode::FormErr, Vec::new()), "{option:?}");
+        }
+        let off = self::admission(false, false);
+        assert_eq!(ask_nothing(&off, &with_code(&[1; 8])), (Rcode::FormErr, Vec::new()), "without cookies");
     }
 
     #[test]

@@ -221,6 +221,9 @@ impl Hash for NameRef<'_> {
 }
 
 impl<'a> NameRef<'a> {
+    /// The root.
+    pub const ROOT: Self = Self { wire: b"\0", starts: Starts::NONE };
+
     /// A copy of its own.
     pub fn to_owner(self) -> OwnerName {
         OwnerName::read(self.wire).expect("it has been read before")

@@ -7,7 +7,7 @@
 use super::config::Zones;
 use super::freshness::Freshness;
 use super::lookup::{Answer, Outcome, RrType};
-use super::request::{Header, Request};
+use super::request::{HEADER, Header, Request};
 
 /// The version of the Kubernetes DNS schema that is served.
 pub const SCHEMA_VERSION: &str = "1.1.0";
@@ -216,3 +216,35 @@ const OPT_FIXED: usize = 11;
 const COOKIE_OPTION: usize = 4 + 24;
 /// An extended error with its code and length.
 const ERROR_OPTION: usize = 4 + 2;
+
+/// Octets of the longest reply to a request without a question.
+pub const MAX_UNASKED: usize = HEADER + OPT_FIXED + COOKIE_OPTION;
+
+/// The reply to a request without a question: an error, unless it is about its cookie (RFC 7873 §5.4).
+///
+/// `out`: takes the header and an OPT record. Returns the length and the response code; `None`: silence.
+#[cold]
+pub fn reply_unasked(
+    request: &Request<'_>,
+    entry: Entry,
+    zones: &Zones,
+    out: &mut [u8],
+) -> Option<(usize, Rcode)> {
+    let (Fixed { rcode, flags }, cookie) = match entry {
+        Entry::Silence => return None,
+        Entry::Admitted(None) => (Fixed::refused(Rcode::FormErr), None),
+        Entry::Admitted(cookie) => (Fixed::refused(Rcode::NoError), cookie),
+        Entry::Refused(rcode, cookie) => (Fixed::refused(rcode), cookie),
+        Entry::Slipped(cookie) => (Fixed::SLIPPED, cookie),
+    };
+    out[..HEADER].copy_from_slice(&request.header.bare_reply(rcode, zones.recursion()));
+    out[2] |= flags;
+    if cookie.is_none() {
+        return Some((HEADER, rcode));
+    }
+    out[HEADER - 1] = 1;
+    let additions = Additions { cookie: cookie.as_ref(), ..Additions::default() };
+    let end = HEADER + additions.opt_len(request);
+    additions.put_opt(request, rcode, zones, &mut out[HEADER..end]);
+    Some((end, rcode))
+}

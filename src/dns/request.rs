@@ -30,6 +30,8 @@ pub enum Received<'p> {
     Unreadable(Header, Rcode),
     /// One question.
     Query(Request<'p>),
+    /// No question, but EDNS data: a client that wants nothing but a cookie (RFC 7873 §5.4).
+    Unasked(Request<'p>),
 }
 
 /// Reads one packet. `name`: where the folded name of the question goes.
@@ -41,7 +43,8 @@ pub fn receive<'p>(packet: &'p [u8], name: &'p mut OwnerName) -> Received<'p> {
     }
     match Request::read(header, packet, name) {
         Some(request) => Received::Query(request),
-        None => Received::Unreadable(header, Rcode::FormErr),
+        None => Request::read_unasked(header, packet)
+            .map_or(Received::Unreadable(header, Rcode::FormErr), Received::Unasked),
     }
 }
 
@@ -110,7 +113,7 @@ pub struct Request<'p> {
     pub header: Header,
     /// The name asked for, folded.
     pub name: NameRef<'p>,
-    /// The question as the client spelled it: name, type and class.
+    /// The question as the client spelled it: name, type and class. Empty when it has none.
     pub question: &'p [u8],
     /// The type asked for.
     pub rr_type: RrType,
@@ -154,6 +157,20 @@ impl<'p> Request<'p> {
             edns: read_edns(counts << 16 >> 16, packet, rest).ok()?,
             rest,
         })
+    }
+
+    /// A request without a question that has EDNS data.
+    #[cold]
+    fn read_unasked(header: Header, packet: &'p [u8]) -> Option<Self> {
+        let rest = packet.get(HEADER..).filter(|_| packet[4..6] == [0, 0])?;
+        let edns = Some(walk_records(packet, rest).ok()??);
+        let (name, rr_type) = (NameRef::ROOT, RrType(0));
+        Some(Self { header, name, question: &[], rr_type, class: CLASS_IN, edns, rest })
+    }
+
+    /// Whether it has no question.
+    pub fn is_unasked(&self) -> bool {
+        self.question.is_empty()
     }
 
     /// The response code that the request has earned before its name is looked at.

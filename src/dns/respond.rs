@@ -19,7 +19,9 @@ use super::lookup::{Answer, Outcome, Records, Target, lookup};
 use super::name::{NameRef, OwnerName};
 use super::random::Random;
 pub use super::reply::{Additions, Rcode, Reply};
-use super::reply::{Entry, ExtendedError, Fixed, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa};
+use super::reply::{
+    Entry, ExtendedError, Fixed, MAX_UNASKED, SCHEMA_VERSION, SCHEMA_VERSION_TTL, Soa, reply_unasked,
+};
 use super::request::{HEADER, Header, Received, Request, receive};
 
 /// How a request came, which decides the size of the reply.
@@ -72,6 +74,15 @@ pub fn respond(
                 return Handled::Silence;
             }
             let octets = header.bare_reply(rcode, zones.recursion()).to_vec();
+            return Handled::Here(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
+        }
+        Received::Unasked(request) => {
+            let mut octets = vec![0; MAX_UNASKED];
+            let Some((len, rcode)) = reply_unasked(&request, admit(Some(&request)), zones, &mut octets)
+            else {
+                return Handled::Silence;
+            };
+            octets.truncate(len);
             return Handled::Here(Reply { octets, rcode, rr_type: None, zone: zones.label_of(None) });
         }
         Received::Query(request) => request,

@@ -24,7 +24,9 @@ use super::name::{MAX_LABEL, MAX_NAME, OwnerName};
 use super::ports::PortList;
 use super::random::Random;
 use super::records::Common;
-use super::reply::{Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL};
+use super::reply::{
+    Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL, reply_unasked,
+};
 use super::request::{HEADER, Received, Request, receive};
 use super::respond::{Handled, Transport};
 use super::srv::{SrvSet, weight_of};
@@ -116,6 +118,11 @@ impl Composer {
                 out[..HEADER].copy_from_slice(&header.bare_reply(rcode, zones.recursion()));
                 let zone = zones.label_of(None);
                 return Handled::Here(Composed { len: HEADER, rcode, rr_type: None, zone });
+            }
+            Received::Unasked(request) => {
+                let reply = reply_unasked(&request, admit(Some(&request)), zones, out);
+                let Some((len, rcode)) = reply else { return Handled::Silence };
+                return Handled::Here(Composed { len, rcode, rr_type: None, zone: zones.label_of(None) });
             }
             Received::Query(request) => request,
         };
