@@ -101,6 +101,7 @@ fn what_decides_is_pure() {
         "dns/transfer/content.rs",
         "dns/transfer/message.rs",
         "dns/transfer/schedule.rs",
+        "dns/transfer/slots.rs",
         "statefulset/model.rs",
         "statefulset/view.rs",
         "statefulset/revision.rs",

@@ -24,7 +24,7 @@ use super::reply::{Entry, Fixed, Rcode, Reply};
 use super::request::{Received, Request, receive};
 use super::respond::{Handled, Transport};
 use super::tally::{Answered, Tally};
-use super::transfer::{Transfer, transfer};
+use super::transfer::{Slots, Transfer, transfer};
 use super::wire::{Composed, Composer, refuse};
 
 /// Answers packets; shared by all sockets of a server.
@@ -45,6 +45,8 @@ pub struct Responder {
     tally: Mutex<Tally>,
     /// Counts of what came over UDP and went onward.
     forwarded: Mutex<Tally>,
+    /// How many zones may be on their way.
+    transfers: Slots,
     /// Seeds differ between processes, so that replicas do not order records alike.
     seeds: foldhash::fast::RandomState,
     requests: AtomicU64,
@@ -68,8 +70,20 @@ impl Responder {
         let (seeds, requests) = (foldhash::fast::RandomState::default(), AtomicU64::new(0));
         let tally = Mutex::new(metrics.tally(Transport::Tcp, &zones));
         let forwarded = Mutex::new(metrics.tally(Transport::Udp, &zones));
-        let spare = Mutex::default();
-        Self { index, zones, metrics, admission, forwarder, spare, tally, forwarded, seeds, requests }
+        let (spare, transfers) = (Mutex::default(), Slots::default());
+        Self {
+            index,
+            zones,
+            metrics,
+            admission,
+            forwarder,
+            spare,
+            tally,
+            forwarded,
+            transfers,
+            seeds,
+            requests,
+        }
     }
 
     /// The reply to one packet that came over TCP, if it gets any from here.
@@ -122,7 +136,7 @@ impl Responder {
     pub fn transfer(&self, packet: &[u8], client: IpAddr) -> Option<impl Iterator<Item = Vec<u8>> + use<>> {
         let began = Instant::now();
         let Transfer { rcode, rr_type, zone, mut messages } =
-            transfer(packet, client, &self.index, &self.zones)?;
+            transfer(packet, client, &self.index, &self.zones, &self.transfers)?;
         let first = messages.next();
         debug!(%client, ?rr_type, ?rcode, "zone transfer");
         let size = first.as_ref().map_or(0, Vec::len);

@@ -8,7 +8,8 @@ use hickory_proto::rr::rdata::SOA;
 
 use super::*;
 use crate::dns::freshness::Freshness;
-use crate::dns::transfer::transfer;
+use crate::dns::respond::Rcode;
+use crate::dns::transfer::{MAX_TRANSFERS, Slots, transfer};
 
 const OPEN: &str = "{transfer: {to: [192.0.2.0/24, 2001:db8::1]}, endpointNames: both}";
 const FRIEND: &str = "192.0.2.7";
@@ -43,7 +44,7 @@ pub fn records(fixture: &Fixture, question: &str) -> Vec<Record> {
 fn ask(fixture: &Fixture, client: &str, request: &Message) -> Option<Vec<Message>> {
     let packet = request.to_vec().unwrap();
     let client: IpAddr = client.parse().unwrap();
-    let transfer = transfer(&packet, client, &fixture.index, &fixture.zones)?;
+    let transfer = transfer(&packet, client, &fixture.index, &fixture.zones, &Slots::default())?;
     Some(transfer.messages.map(|it| Message::from_vec(&it).unwrap()).collect())
 }
 
@@ -108,7 +109,9 @@ fn section_11_who_gets_a_transfer() {
         assert_eq!(outcome(fixture, FRIEND, &request), serv_fail);
         request.edns = Some(Edns::new());
         let packet = request.to_vec().unwrap();
-        let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones).unwrap();
+        let begun =
+            transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones, &Slots::default())
+                .unwrap();
         let octets: Vec<u8> = begun.messages.flatten().collect();
         assert!(octets.ends_with(&[0, 6, 0, 15, 0, 2, 0, code]), "{octets:x?}");
     }
@@ -303,7 +306,8 @@ fn section_11_large_zones_come_in_many_messages() {
         format!("ns prod\nsvc prod/web headless http:80\nslice prod/web http:80 : {}", pods.join(" "));
     let fixture = Fixture::new(OPEN, &objects);
     let packet = query("cluster.local. AXFR").to_vec().unwrap();
-    let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones).unwrap();
+    let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones, &Slots::default())
+        .unwrap();
     let sizes: Vec<usize> = begun.messages.map(|it| it.len()).collect();
     let (last, full) = sizes.split_last().unwrap();
     assert!(full.iter().all(|it| (16_000..=16_384).contains(it)), "{full:?}");
@@ -321,11 +325,35 @@ fn section_11_a_transfer_is_made_from_one_moment() {
     let mut fixture = Fixture::new(OPEN, OBJECTS);
     let packet = query("cluster.local. AXFR").to_vec().unwrap();
     let before = lines(&records(&fixture, "cluster.local. AXFR"));
-    let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones).unwrap();
+    let begun = transfer(&packet, FRIEND.parse().unwrap(), &fixture.index, &fixture.zones, &Slots::default())
+        .unwrap();
     fixture
         .feed(inputs("ns prod\nsvc prod/new headless http:80\nslice prod/new http:80 : 10.9.9.9=a"), NOW + 9);
     let during: Vec<Record> = begun.messages.flat_map(|it| Message::from_vec(&it).unwrap().answers).collect();
     assert_eq!(lines(&during), before);
     let after = lines(&records(&fixture, "cluster.local. AXFR"));
     assert!(after[0].contains("1700000009") && after.iter().any(|it| it.starts_with("a.new.prod.svc.Z A")));
+}
+
+#[test]
+fn as_many_zones_as_may_be_are_on_their_way_at_once() {
+    let fixture = Fixture::new(OPEN, OBJECTS);
+    let slots = Slots::default();
+    let ask = |request: &Message| {
+        let (packet, client) = (request.to_vec().unwrap(), FRIEND.parse().unwrap());
+        transfer(&packet, client, &fixture.index, &fixture.zones, &slots).unwrap()
+    };
+    let mut axfr = query("cluster.local. TYPE252");
+    axfr.edns = Some(Edns::new());
+    let mut under_way: Vec<_> = (0..MAX_TRANSFERS).map(|_| ask(&axfr)).collect();
+    let one_more = ask(&axfr).messages.map(|it| Message::from_vec(&it).unwrap()).collect::<Vec<_>>();
+    let [reply] = &one_more[..] else { panic!("{one_more:?}") };
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::ServFail, 0));
+    let options = reply.edns.as_ref().unwrap().options().as_ref().to_vec();
+    assert!(!options.is_empty(), "the reason");
+    assert_eq!(ask(&ixfr(fixture.index.view().serial())).rcode, Rcode::NoError, "one SOA takes no slot");
+    under_way[3].messages.by_ref().for_each(drop);
+    assert_eq!(ask(&axfr).rcode, Rcode::NoError, "one has come to its end");
+    under_way.pop();
+    assert_eq!(ask(&axfr).rcode, Rcode::NoError, "one was given up");
 }

@@ -9,6 +9,7 @@ use hickory_proto::rr::{Name, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
 
 use super::content::ZoneContent;
+use super::slots::Slot;
 use crate::dns::config::Zones;
 use crate::dns::reply::ExtendedError;
 use crate::dns::request::{HEADER, Header, Request};
@@ -27,6 +28,8 @@ pub struct Messages {
     ready: Option<Vec<u8>>,
     /// What did not fit the last message.
     held: Option<Record>,
+    /// Held until the last message, for a whole zone.
+    slot: Option<Slot>,
     /// What is still to be sent.
     rest: Box<dyn Iterator<Item = Record> + Send>,
 }
@@ -49,9 +52,10 @@ impl Messages {
     }
 
     /// Every record, with the SOA first and last (RFC 5936 §2.2).
-    pub(super) fn whole_zone(request: &Request<'_>, zones: &Zones, content: ZoneContent) -> Self {
+    pub(super) fn whole_zone(request: &Request<'_>, zones: &Zones, content: ZoneContent, slot: Slot) -> Self {
         let soa = content.soa();
-        Self::of(request, zones, soa.clone().into_iter().chain(content).chain(soa))
+        let records = soa.clone().into_iter().chain(content).chain(soa);
+        Self { slot: Some(slot), ..Self::of(request, zones, records) }
     }
 
     fn of(
@@ -65,6 +69,7 @@ impl Messages {
             opt: Additions::default().opt(request, Rcode::NoError, zones),
             ready: None,
             held: None,
+            slot: None,
             rest: Box::new(records),
         }
     }
@@ -77,7 +82,10 @@ impl Iterator for Messages {
         if let Some(message) = self.ready.take() {
             return Some(message);
         }
-        let first = self.held.take().or_else(|| self.rest.next())?;
+        let Some(first) = self.held.take().or_else(|| self.rest.next()) else {
+            self.slot = None;
+            return None;
+        };
         let (question, opt) = (std::mem::take(&mut self.question), std::mem::take(&mut self.opt));
         let mut octets = Vec::with_capacity(MESSAGE);
         let mut encoder = BinEncoder::new(&mut octets);

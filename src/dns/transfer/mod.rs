@@ -18,6 +18,7 @@ mod content;
 mod message;
 pub mod notify;
 mod schedule;
+mod slots;
 
 use std::net::IpAddr;
 
@@ -25,6 +26,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
 pub use message::Messages;
+pub use slots::{MAX_TRANSFERS, Slots};
 
 use super::config::Zones;
 use super::freshness::Freshness;
@@ -34,6 +36,9 @@ use super::name::OwnerName;
 use super::reply::{ExtendedError, Rcode};
 use super::request::{Received, Request, receive};
 use content::ZoneContent;
+
+/// Extended DNS error "Other" (RFC 8914 §4.1): as many transfers are under way as may be.
+const BUSY: ExtendedError = ExtendedError::Passed(0);
 
 /// What a request for a transfer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,15 @@ pub struct Transfer {
 }
 
 /// What answers `packet`, which came over TCP; `None`: see [`Decision::Ordinary`].
-pub fn transfer(packet: &[u8], client: IpAddr, index: &Index, zones: &Zones) -> Option<Transfer> {
+///
+/// A whole zone takes one of `slots`; SERVFAIL when there is none, so that the client tries again.
+pub fn transfer(
+    packet: &[u8],
+    client: IpAddr,
+    index: &Index,
+    zones: &Zones,
+    slots: &Slots,
+) -> Option<Transfer> {
     let mut name = OwnerName::ROOT;
     let Received::Query(request) = receive(packet, &mut name) else { return None };
     // Most packets end here: they ask for something else.
@@ -84,7 +97,10 @@ pub fn transfer(packet: &[u8], client: IpAddr, index: &Index, zones: &Zones) -> 
             (rcode, Messages::error(&request, zones, rcode, extended_error))
         }
         Decision::UpToDate => (Rcode::NoError, Messages::up_to_date(&request, zones, &content())),
-        Decision::Full => (Rcode::NoError, Messages::whole_zone(&request, zones, content())),
+        Decision::Full => match slots.take() {
+            Some(slot) => (Rcode::NoError, Messages::whole_zone(&request, zones, content(), slot)),
+            None => (Rcode::ServFail, Messages::error(&request, zones, Rcode::ServFail, Some(BUSY))),
+        },
     };
     let zone = zones.label_of(zones.longest_match(request.name).map(|(zone, _)| zone));
     Some(Transfer { rcode, rr_type: request.rr_type, zone, messages })
