@@ -83,10 +83,9 @@ impl OwnerName {
             if len == 0 {
                 break;
             }
-            match at.checked_add(1 + len) {
-                Some(next) if usize::from(len) <= MAX_LABEL => at = next,
-                _ => return Err(self.misread(at, octets)),
-            }
+            let next = if usize::from(len) <= MAX_LABEL { at.checked_add(1 + len) } else { None };
+            let Some(next) = next else { return Err(self.misread(at, octets)) };
+            at = next;
             labels += 1;
         }
         if usize::from(at) >= available {

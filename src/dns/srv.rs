@@ -97,19 +97,38 @@ impl<'a> SrvSet<'a> {
     }
 
     fn target(self, slot: usize) -> Option<SrvTarget<'a>> {
-        let target = Target { endpoint: self.label(slot), service: self.service, zone: self.zone };
+        let endpoint = match self.places {
+            Places::Endpoints(endpoints) => Some(endpoints.at(slot).label()),
+            Places::Service { .. } | Places::Nowhere => None,
+        };
+        let target = Target { endpoint, service: self.service, zone: self.zone };
         let (v4, v6) = self.addresses(slot);
         let target = SrvTarget { target, v4, v6, ports: self.ports(slot)?, set: self };
         (target.v4.len() + target.v6.len() > 0 && target.matching().next().is_some()).then_some(target)
     }
 
-    /// The name of a place's target left of the service; `None`: the target is the service itself.
+    /// The first label of a place's target, without its length octet.
     #[inline]
-    pub fn label(self, slot: usize) -> Option<&'a [u8]> {
+    pub fn label(self, slot: usize) -> &'a [u8] {
         match self.places {
-            Places::Endpoints(endpoints) => Some(endpoints.at(slot).label()),
-            Places::Service { .. } | Places::Nowhere => None,
+            Places::Endpoints(endpoints) => endpoints.at(slot).label(),
+            Places::Service { .. } | Places::Nowhere => self.service_label().0,
         }
+    }
+
+    /// The labels behind the first one, the same for all targets.
+    #[inline]
+    pub fn suffix(self) -> [&'a [u8]; 3] {
+        let first = match self.places {
+            Places::Endpoints(_) => self.service,
+            Places::Service { .. } | Places::Nowhere => self.service_label().1,
+        };
+        [first, b"\x03svc", self.zone.wire()]
+    }
+
+    /// The service's own label without its length octet, and what follows it.
+    fn service_label(self) -> (&'a [u8], &'a [u8]) {
+        self.service[1..].split_at(usize::from(self.service[0]))
     }
 
     /// The addresses of a place's target.
@@ -148,12 +167,6 @@ impl<'a> SrvSet<'a> {
     #[inline]
     pub fn numbers(self, ports: &PortList) -> impl Iterator<Item = u16> {
         ports.iter().filter(move |it| self.has(it)).map(|it| it.number)
-    }
-
-    /// The labels that all targets end in: the service's and the zone's.
-    #[inline]
-    pub fn suffix(self) -> [&'a [u8]; 3] {
-        [self.service, b"\x03svc", self.zone.wire()]
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! A message that grows in the caller's buffer, record by record.
 
 use super::Composed;
-use super::address::{Address, AddressHead, address_head, write_record};
+use super::address::{Address, address_head, write_record};
 use crate::dns::config::{Zone, Zones};
 use crate::dns::lookup::{NameServer, RrType, Target};
 use crate::dns::name::{MAX_NAME, NameRef};
@@ -14,22 +14,20 @@ pub const IN: [u8; 2] = [0, 1];
 pub const POINTER: u16 = 0xc000;
 /// Type, class, TTL and length of the rdata.
 pub const FIXED: usize = 10;
-/// Priority, weight and port of an SRV record.
-const SRV_FIXED: usize = 6;
 
 /// A name and where it stands in the message.
 #[derive(Clone, Copy)]
-pub struct Owner<'n> {
+pub struct Owner {
     /// Where it stands.
     pub at: u16,
-    /// What it is.
-    pub name: NameRef<'n>,
+    /// Octets of it.
+    pub len: u16,
 }
 
-impl Owner<'_> {
+impl Owner {
     /// Where the apex of a zone that the name is within stands.
     pub fn apex(self, zone: &Zone) -> u16 {
-        self.at + (self.name.wire().len() - zone.apex().wire().len()) as u16
+        self.at + self.len - zone.apex().wire().len() as u16
     }
 }
 
@@ -38,22 +36,6 @@ pub enum Section {
     Answer = 0,
     Authority = 1,
     Additional = 2,
-}
-
-/// Everything before the target of an SRV record, but for the length and the port.
-pub type SrvHead = [u8; SRV_HEAD];
-
-const SRV_HEAD: usize = 2 + FIXED + SRV_FIXED;
-
-/// See [`SrvHead`].
-pub fn srv_head(owner: u16, ttl: u32, weight: u16) -> SrvHead {
-    let mut head = [0; SRV_HEAD];
-    head[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
-    head[2..4].copy_from_slice(&RrType::SRV.0.to_be_bytes());
-    head[4..6].copy_from_slice(&IN);
-    head[6..10].copy_from_slice(&ttl.to_be_bytes());
-    head[14..16].copy_from_slice(&weight.to_be_bytes());
-    head
 }
 
 /// A message that grows in the caller's buffer.
@@ -175,31 +157,6 @@ impl<'b> Message<'b> {
         self.out.get_mut(start..end)
     }
 
-    /// An SRV record, if it fits; returns where its target stands. `label`: empty for the service itself.
-    #[inline]
-    pub fn srv(&mut self, head: &SrvHead, port: u16, label: &[u8], suffix: &[u8]) -> Option<u16> {
-        let start = self.at;
-        let label_len = if label.is_empty() { 0 } else { 1 + label.len() };
-        let name = label_len + suffix.len();
-        let end = start + head.len() + name;
-        if end > self.limit {
-            return None;
-        }
-        let (fixed, target) = self.out.get_mut(start..end)?.split_first_chunk_mut::<SRV_HEAD>()?;
-        *fixed = *head;
-        fixed[10..12].copy_from_slice(&((SRV_FIXED + name) as u16).to_be_bytes());
-        fixed[16..18].copy_from_slice(&port.to_be_bytes());
-        let (first, rest) = target.split_at_mut(label_len);
-        if let Some((len, place)) = first.split_first_mut() {
-            *len = label.len() as u8;
-            place.copy_from_slice(label);
-        }
-        rest.copy_from_slice(suffix);
-        self.at = end;
-        self.counts[Section::Answer as usize] += 1;
-        Some((start + SRV_HEAD) as u16)
-    }
-
     /// The labels of a target left of the zone.
     pub fn service_part(&mut self, target: Target<'_>) -> Result<(), Full> {
         if let Some(label) = target.endpoint {
@@ -229,12 +186,12 @@ impl<'b> Message<'b> {
 
     /// A chain of CNAME records that begins at `owner`, which is then the last target. Whether all of them fit.
     #[inline]
-    pub fn aliases<'n>(&mut self, owner: &mut Owner<'n>, targets: &[NameRef<'n>], ttl: u32) -> bool {
+    pub fn aliases(&mut self, owner: &mut Owner, targets: &[NameRef<'_>], ttl: u32) -> bool {
         targets.is_empty() || targets.iter().all(|target| self.alias(owner, *target, ttl))
     }
 
     #[cold]
-    fn alias<'n>(&mut self, owner: &mut Owner<'n>, target: NameRef<'n>, ttl: u32) -> bool {
+    fn alias(&mut self, owner: &mut Owner, target: NameRef<'_>, ttl: u32) -> bool {
         let mut at = 0;
         let fits = self.record(Section::Answer, |it| {
             it.head(owner.at, RrType::CNAME, ttl)?;
@@ -242,12 +199,12 @@ impl<'b> Message<'b> {
             at = it.at as u16;
             it.put(target.wire())
         });
-        *owner = Owner { at, name: target };
+        *owner = Owner { at, len: target.wire().len() as u16 };
         fits
     }
 
     /// The SOA in the authority section.
-    pub fn negative(&mut self, owner: Owner<'_>, zone: &Zone, serial: u32, ttl: u32, zones: &Zones) -> bool {
+    pub fn negative(&mut self, owner: Owner, zone: &Zone, serial: u32, ttl: u32, zones: &Zones) -> bool {
         self.soa(Section::Authority, owner, zone, serial, ttl, zones)
     }
 
@@ -255,7 +212,7 @@ impl<'b> Message<'b> {
     pub fn soa(
         &mut self,
         section: Section,
-        owner: Owner<'_>,
+        owner: Owner,
         zone: &Zone,
         serial: u32,
         ttl: u32,
@@ -283,7 +240,7 @@ impl<'b> Message<'b> {
     }
 
     /// NS records and the addresses of their targets.
-    pub fn name_servers(&mut self, owner: Owner<'_>, servers: &[NameServer<'_>], zones: &Zones) -> bool {
+    pub fn name_servers(&mut self, owner: Owner, servers: &[NameServer<'_>], zones: &Zones) -> bool {
         // Few, and most often one: glue is looked for by walking the servers again.
         let mut targets = [0u16; 16];
         for (server, target_at) in servers.iter().zip(&mut targets) {
@@ -326,20 +283,6 @@ impl<'b> Message<'b> {
         self.counts[Section::Additional as usize] += addresses.len() as u16;
     }
 
-    /// The address record of a name that has one of its family, if it fits. `head`: but for the owner.
-    #[inline]
-    pub fn glue_one<A: Address>(&mut self, owner: u16, head: &AddressHead, address: A) {
-        let (start, end) = (self.at, self.at + A::RECORD);
-        if end <= self.limit
-            && let Some(record) = self.out.get_mut(start..end)
-        {
-            write_record(record, head, address);
-            record[..2].copy_from_slice(&(POINTER | owner).to_be_bytes());
-            self.at = end;
-            self.counts[Section::Additional as usize] += 1;
-        }
-    }
-
     /// The same where the name stands too far behind for a pointer: each record repeats it.
     #[cold]
     pub fn far_glue<A: Address>(&mut self, label: &[u8], suffix: &[u8], addresses: &[A], ttl: u32) {
@@ -350,9 +293,7 @@ impl<'b> Message<'b> {
             let rdata = &mut rdata[..A::RECORD - head.len()];
             address.write(rdata);
             self.record(Section::Additional, |it| {
-                if !label.is_empty() {
-                    it.string(label)?;
-                }
+                it.string(label)?;
                 it.put(suffix)?;
                 // Without the pointer.
                 it.put(&head[2..])?;

@@ -11,36 +11,27 @@
 
 mod address;
 mod message;
-
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod srv;
 
 use self::address::{Address, AddressHead, address_head, write_record};
-use self::message::{Message, Owner, Section, srv_head};
+use self::message::{Message, Owner, Section};
+use self::srv::SrvRecord;
 use super::config::{Shuffle, Zones};
 use super::forward::onward;
 use super::index::View;
 use super::lookup::{Answer, Outcome, Records, RrType, lookup};
-use super::name::{MAX_LABEL, MAX_NAME, OwnerName};
-use super::ports::PortList;
+use super::name::{MAX_NAME, OwnerName};
 use super::random::Random;
-use super::records::Common;
 use super::reply::{
     Additions, Cookie, Entry, Fixed, Rcode, SCHEMA_VERSION, SCHEMA_VERSION_TTL, reply_unasked,
 };
 use super::request::{HEADER, Received, Request, receive};
 use super::respond::{Handled, Transport};
-use super::srv::{SrvSet, weight_of};
 
 /// Where the question's name stands.
 const QUESTION: u16 = HEADER as u16;
 /// Addresses that are shuffled before they are written.
 const FEW: usize = 16;
-/// Targets of SRV records considered for one datagram: more than any holds.
-const MAX_SRV: usize = 256;
-/// Largest datagram, the upper end of `maxUdpPayload`.
-const MAX_DATAGRAM: usize = 4096;
-/// How far a pointer reaches (RFC 1035 §4.1.4).
-const POINTER_END: u16 = 0x3fff;
 
 /// A reply in the caller's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +67,8 @@ pub struct Composer {
 #[derive(Debug)]
 struct Writer {
     random: Random,
-    /// Target and port number of each SRV record, in the order to send.
-    srv: Vec<(u32, u16)>,
-    /// Offset of the name of each SRV target that is written.
-    written: Vec<(u32, u16)>,
+    /// In the order to send.
+    srv: Vec<SrvRecord>,
     /// Numbers of the ports looked at.
     ports: Vec<u16>,
     /// Addresses to sort, in place of shuffling.
@@ -89,8 +78,8 @@ struct Writer {
 impl Composer {
     /// `seed`: decides the order of records.
     pub fn new(seed: u64) -> Self {
-        let (srv, written, ports, sorted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let writer = Writer { random: Random::new(seed), srv, written, ports, sorted };
+        let (srv, ports, sorted) = (Vec::new(), Vec::new(), Vec::new());
+        let writer = Writer { random: Random::new(seed), srv, ports, sorted };
         Self { name: OwnerName::ROOT, writer }
     }
 
@@ -168,7 +157,7 @@ impl Writer {
     ) -> Composed {
         let limit = form.limit.min(out.len());
         let mut message = Message::begin(request, Fixed::of(answer), &form.additions, limit, out);
-        let mut owner = Owner { at: QUESTION, name: request.name };
+        let mut owner = Owner { at: QUESTION, len: request.name.wire().len() as u16 };
         let complete = message.aliases(&mut owner, &answer.aliases, zones.ttl)
             && match &answer.outcome {
                 Outcome::Records(Records::A(all)) => {
@@ -195,7 +184,7 @@ impl Writer {
         &mut self,
         message: &mut Message<'_>,
         records: &Records<'_>,
-        owner: Owner<'_>,
+        owner: Owner,
         serial: u32,
         zones: &Zones,
     ) -> bool {
@@ -294,160 +283,6 @@ impl Writer {
             }
         }
         count == addresses.len()
-    }
-
-    fn srv(&mut self, message: &mut Message<'_>, owner: Owner<'_>, set: SrvSet<'_>, zones: &Zones) -> bool {
-        self.srv.clear();
-        self.written.clear();
-        let mut suffix = Suffix::default();
-        if !set.suffix().iter().all(|it| suffix.push(it)) {
-            // Too long for any name below it.
-            return true;
-        }
-        let suffix = suffix.as_bytes();
-        // A datagram holds a part of a huge set at most.
-        let most = if message.limit > MAX_DATAGRAM { usize::MAX } else { MAX_SRV };
-        // Every name is short enough, and every one of them in reach of a pointer.
-        let fits =
-            set.slots() <= most && message.limit <= MAX_DATAGRAM && suffix.len() + 1 + MAX_LABEL <= MAX_NAME;
-        let common = if fits { set.in_common() } else { None };
-        let (targets, pairs) = match common {
-            Some(common) => {
-                let matching = self.numbers_of(set, common.ports);
-                let slots = 0..set.slots() as u32;
-                match self.ports[..] {
-                    [port] => self.srv.extend(slots.map(|slot| (slot, port))),
-                    _ => self.srv.extend(slots.flat_map(|slot| self.ports.iter().map(move |it| (slot, *it)))),
-                }
-                (set.slots(), (common.v4.len() + common.v6.len()) * matching)
-            }
-            None => self.list_targets(set, suffix, most, zones.shuffle),
-        };
-        if zones.shuffle == Shuffle::On {
-            self.random.shuffle(&mut self.srv);
-        }
-        let head = srv_head(owner.at, zones.ttl, weight_of(pairs));
-        for (slot, port) in &self.srv {
-            let label = set.label(*slot as usize).unwrap_or_default();
-            let Some(name_at) = message.srv(&head, *port, label, suffix) else { return false };
-            self.written.push((*slot, name_at));
-        }
-        if targets >= most && targets < set.slots() {
-            return false;
-        }
-        if self.written.len() > targets {
-            // Some targets have several ports.
-            self.written.sort_unstable();
-            self.written.dedup_by_key(|(slot, _)| *slot);
-        }
-        match common {
-            Some(common) => self.glue_in_common(message, &common, zones.ttl),
-            None => self.glue(message, set, suffix, zones.ttl),
-        }
-        true
-    }
-
-    /// The addresses of all targets that were written, one of a family each.
-    fn glue_in_common(&self, message: &mut Message<'_>, common: &Common<'_>, ttl: u32) {
-        let (head_v4, head_v6) = (address_head::<Ipv4Addr>(0, ttl), address_head::<Ipv6Addr>(0, ttl));
-        for (slot, at) in &self.written {
-            if let Some(address) = common.v4.get(*slot as usize) {
-                message.glue_one(*at, &head_v4, *address);
-            }
-            if let Some(address) = common.v6.get(*slot as usize) {
-                message.glue_one(*at, &head_v6, *address);
-            }
-        }
-    }
-
-    /// The addresses of all targets that were written.
-    fn glue(&self, message: &mut Message<'_>, set: SrvSet<'_>, suffix: &[u8], ttl: u32) {
-        for (slot, at) in &self.written {
-            let (v4, v6) = set.addresses(*slot as usize);
-            if *at <= POINTER_END {
-                message.glue(*at, v4, ttl);
-                message.glue(*at, v6, ttl);
-            } else {
-                let label = set.label(*slot as usize).unwrap_or_default();
-                message.far_glue(label, suffix, v4, ttl);
-                message.far_glue(label, suffix, v6, ttl);
-            }
-        }
-    }
-
-    /// Lists the distinct numbers of matching ports. Returns how many ports match.
-    fn numbers_of(&mut self, set: SrvSet<'_>, ports: &PortList) -> usize {
-        self.ports.clear();
-        self.ports.extend(set.numbers(ports));
-        let matching = self.ports.len();
-        // Sorted, so equal ones (one number for TCP and UDP) are neighbours.
-        self.ports.dedup();
-        matching
-    }
-
-    /// Lists the records of a set by looking at each place, up to `most` targets; where there are more, beginning anywhere.
-    /// Returns how many targets there are and how many (address, port) pairs they have.
-    fn list_targets(
-        &mut self,
-        set: SrvSet<'_>,
-        suffix: &[u8],
-        most: usize,
-        shuffle: Shuffle,
-    ) -> (usize, usize) {
-        let slots = set.slots();
-        let first =
-            if slots > most && shuffle == Shuffle::On { self.random.below(slots as u32) as usize } else { 0 };
-        let (mut targets, mut pairs) = (0, 0);
-        // The list looked at last, and how many of its ports count.
-        let mut last: Option<(&PortList, usize)> = None;
-        for slot in (first..slots).chain(0..first) {
-            let Some(ports) = set.ports(slot) else { continue };
-            let (v4, v6) = set.addresses(slot);
-            let addresses = v4.len() + v6.len();
-            if addresses == 0 || suffix.len() + set.label(slot).map_or(0, |it| 1 + it.len()) > MAX_NAME {
-                continue;
-            }
-            if !last.is_some_and(|(it, _)| std::ptr::eq(it, ports)) {
-                last = Some((ports, self.numbers_of(set, ports)));
-            }
-            let matching = last.map_or(0, |(_, matching)| matching);
-            if matching == 0 {
-                continue;
-            }
-            pairs += addresses * matching;
-            self.srv.extend(self.ports.iter().map(|port| (slot as u32, *port)));
-            targets += 1;
-            if targets == most {
-                break;
-            }
-        }
-        (targets, pairs)
-    }
-}
-
-/// The labels that the targets of a set end in.
-struct Suffix {
-    octets: [u8; MAX_NAME],
-    len: usize,
-}
-
-impl Default for Suffix {
-    fn default() -> Self {
-        Self { octets: [0; MAX_NAME], len: 0 }
-    }
-}
-
-impl Suffix {
-    /// Whether there was room.
-    fn push(&mut self, labels: &[u8]) -> bool {
-        let Some(place) = self.octets.get_mut(self.len..self.len + labels.len()) else { return false };
-        place.copy_from_slice(labels);
-        self.len += labels.len();
-        true
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.octets[..self.len]
     }
 }
 
