@@ -78,7 +78,7 @@ pub struct Change {
 }
 
 impl State {
-    #[inline]
+    #[inline(always)]
     fn hash(&self, key: &[u8]) -> KeyHash {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);

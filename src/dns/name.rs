@@ -71,12 +71,11 @@ impl OwnerName {
     pub fn fill(&mut self, octets: &[u8]) -> Result<NameRef<'_>, NameError> {
         let available = octets.len().min(MAX_NAME);
         self.octets[..available].copy_from_slice(&octets[..available]);
-        let mut starts = [0; Starts::KNOWN];
         let mut labels = 0;
         // Below the size of the buffer, whatever octets of an earlier name are read behind the end of this one.
         let mut at = 0u8;
         loop {
-            if let Some(start) = starts.get_mut(labels) {
+            if let Some(start) = self.starts.octets.get_mut(labels) {
                 *start = at;
             }
             let len = self.octets[usize::from(at)];
@@ -97,7 +96,7 @@ impl OwnerName {
             block.make_ascii_lowercase();
         }
         self.len = at + 1;
-        self.starts = Starts { octets: starts, labels: labels as u8 };
+        self.starts.labels = labels as u8;
         Ok(self.as_name())
     }
 
@@ -115,7 +114,7 @@ impl OwnerName {
     /// The name as a borrowed value.
     #[inline]
     pub fn as_name(&self) -> NameRef<'_> {
-        NameRef { wire: &self.octets[..usize::from(self.len)], starts: self.starts }
+        NameRef { wire: &self.octets[..usize::from(self.len)], starts: &self.starts }
     }
 }
 
@@ -172,7 +171,7 @@ impl fmt::Display for OwnerName {
 }
 
 /// Where the first labels of a name start, the root label included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Starts {
     octets: [u8; Starts::KNOWN],
     /// How many labels the name has, the root label not counted.
@@ -185,13 +184,13 @@ impl Starts {
     /// Of the root.
     const NONE: Self = Self { octets: [0; Self::KNOWN], labels: 0 };
 
-    fn of(wire: &[u8]) -> Self {
-        let (mut starts, mut at) = (Self::NONE, 0u8);
-        for label in labels(&wire[..wire.len() - 1]) {
-            at += 1 + label.len() as u8;
+    const fn of(wire: &[u8]) -> Self {
+        let (mut starts, mut at) = (Self::NONE, 0);
+        while wire[at] != 0 {
+            at += 1 + wire[at] as usize;
             starts.labels += 1;
-            if let Some(start) = starts.octets.get_mut(usize::from(starts.labels)) {
-                *start = at;
+            if (starts.labels as usize) < Self::KNOWN {
+                starts.octets[starts.labels as usize] = at as u8;
             }
         }
         starts
@@ -202,7 +201,7 @@ impl Starts {
 #[derive(Clone, Copy)]
 pub struct NameRef<'a> {
     wire: &'a [u8],
-    starts: Starts,
+    starts: &'a Starts,
 }
 
 impl PartialEq for NameRef<'_> {
@@ -221,7 +220,7 @@ impl Hash for NameRef<'_> {
 
 impl<'a> NameRef<'a> {
     /// The root.
-    pub const ROOT: Self = Self { wire: b"\0", starts: Starts::NONE };
+    pub const ROOT: Self = Self { wire: b"\0", starts: &Starts::NONE };
 
     /// A copy of its own.
     pub fn to_owner(self) -> OwnerName {
@@ -251,7 +250,7 @@ impl<'a> NameRef<'a> {
             None => labels(left).map(|it| 1 + it.len()).sum::<usize>() == cut,
         };
         if starts_there && right == apex.wire {
-            Some(Left { wire: left, starts: self.starts.octets, count })
+            Some(Left { wire: left, starts: &self.starts.octets, count })
         } else {
             None
         }
@@ -269,7 +268,7 @@ pub struct Left<'a> {
     /// Length-prefixed, without the root.
     pub wire: &'a [u8],
     /// Where each of the first labels starts, and where the last of them ends.
-    starts: [u8; Starts::KNOWN],
+    starts: &'a [u8; Starts::KNOWN],
     /// How many there are.
     pub count: usize,
 }
@@ -320,18 +319,21 @@ impl fmt::Debug for NameRef<'_> {
 
 /// An absolute name in wire form that the index owns, such as the target of an ExternalName service.
 #[derive(Clone, PartialEq, Eq)]
-pub struct BoxedName(Box<[u8]>);
+pub struct BoxedName {
+    wire: Box<[u8]>,
+    starts: Starts,
+}
 
 impl BoxedName {
     /// The name as a borrowed value.
     pub fn as_name(&self) -> NameRef<'_> {
-        name_of(&self.0)
+        NameRef { wire: &self.wire, starts: &self.starts }
     }
 }
 
 impl From<&OwnerName> for BoxedName {
     fn from(name: &OwnerName) -> Self {
-        Self(name.as_name().wire().into())
+        Self { wire: name.as_name().wire().into(), starts: name.starts }
     }
 }
 
@@ -345,11 +347,6 @@ impl fmt::Debug for BoxedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.as_name(), f)
     }
-}
-
-/// A name from its wire form.
-fn name_of(wire: &[u8]) -> NameRef<'_> {
-    NameRef { wire, starts: Starts::of(wire) }
 }
 
 /// The labels of a length-prefixed sequence without the root label, left to right, without their length octets.
@@ -453,7 +450,9 @@ pub const IP6_ARPA: &[u8] = b"\x03ip6\x04arpa\0";
 ///
 /// IPv4 labels are decimal without leading zeros, 0 to 255; IPv6 labels are one hexadecimal digit.
 pub fn reverse_name(name: NameRef<'_>) -> Option<ReverseName> {
-    if let Some(left) = name.relative_to(name_of(IN_ADDR_ARPA)) {
+    if let Some(left) =
+        name.relative_to(NameRef { wire: IN_ADDR_ARPA, starts: &const { Starts::of(IN_ADDR_ARPA) } })
+    {
         let mut octets = [0u8; 4];
         let count = labels(left).count();
         for (position, label) in labels(left).enumerate() {
@@ -465,7 +464,7 @@ pub fn reverse_name(name: NameRef<'_>) -> Option<ReverseName> {
         let last = first | 1u32.checked_shl(host_bits).map_or(u32::MAX, |it| it - 1);
         return Some(reverse(first == last, Ipv4Addr::from(first).into(), Ipv4Addr::from(last).into()));
     }
-    let left = name.relative_to(name_of(IP6_ARPA))?;
+    let left = name.relative_to(NameRef { wire: IP6_ARPA, starts: &const { Starts::of(IP6_ARPA) } })?;
     let count = labels(left).count();
     if count > 32 {
         return None;

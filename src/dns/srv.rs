@@ -108,7 +108,7 @@ impl<'a> SrvSet<'a> {
     }
 
     /// The first label of a place's target, without its length octet.
-    #[inline]
+    #[inline(always)]
     pub fn label(self, slot: usize) -> &'a [u8] {
         match self.places {
             Places::Endpoints(endpoints) => endpoints.at(slot).label(),

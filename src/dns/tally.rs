@@ -197,18 +197,19 @@ fn type_place(rr_type: Option<RrType>) -> usize {
 
 #[inline]
 fn rcode_place(rcode: Rcode) -> usize {
-    match rcode {
-        Rcode::NoError => 0,
-        Rcode::FormErr => 1,
-        Rcode::ServFail => 2,
-        Rcode::NxDomain => 3,
-        Rcode::NotImp => 4,
-        Rcode::Refused => 5,
-        Rcode::NotAuth => 6,
-        Rcode::BadVers => 7,
-        Rcode::BadCookie => 8,
-    }
+    RCODE_PLACES[rcode as usize].into()
 }
+
+/// The place in [`RCODES`] of each response code.
+const RCODE_PLACES: [u8; 24] = {
+    let mut places = [0; 24];
+    let mut at = 0;
+    while at < RCODES.len() {
+        places[RCODES[at].1 as usize] = at as u8;
+        at += 1;
+    }
+    places
+};
 
 #[cfg(test)]
 mod tests {

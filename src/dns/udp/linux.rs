@@ -66,7 +66,7 @@ pub struct Batches<S> {
     wildcard: bool,
     /// The last batch was not a small one.
     busy: bool,
-    queries: Box<[u8]>,
+    queries: Box<[[u8; MAX_QUERY]]>,
     outgoing: Outgoing<S>,
     receive: MultiHeaders<S>,
     send: MultiHeaders<S>,
@@ -76,8 +76,7 @@ pub struct Batches<S> {
 
 /// Replies that wait to be sent, each in a place of its own.
 struct Outgoing<S> {
-    /// [`MAX_REPLY`] octets for each.
-    octets: Box<[u8]>,
+    octets: Box<[[u8; MAX_REPLY]]>,
     lengths: [usize; BATCH],
     /// Never `None` up to the number of replies.
     to: [Option<S>; BATCH],
@@ -87,7 +86,7 @@ struct Outgoing<S> {
 
 impl<S> Outgoing<S> {
     fn octets(&self, at: usize) -> &[u8] {
-        &self.octets[at * MAX_REPLY..][..self.lengths[at]]
+        &self.octets[at][..self.lengths[at]]
     }
 }
 
@@ -147,9 +146,9 @@ impl<S: Client> Batches<S> {
             handover,
             wildcard,
             busy: false,
-            queries: vec![0; BATCH * MAX_QUERY].into(),
+            queries: vec![[0; MAX_QUERY]; BATCH].into(),
             outgoing: Outgoing {
-                octets: vec![0; BATCH * MAX_REPLY].into(),
+                octets: vec![[0; MAX_REPLY]; BATCH].into(),
                 lengths: [0; BATCH],
                 to: [None; BATCH],
                 from: [None; BATCH],
@@ -162,10 +161,11 @@ impl<S: Client> Batches<S> {
 
     fn answer_some(&mut self, responder: &mut UdpResponder) -> io::Result<()> {
         // Preparing a system call for more datagrams than come is wasted.
-        let waiting = if self.busy {
-            self.answer_batch::<BATCH>(responder)?
-        } else {
-            self.answer_batch::<SMALL_BATCH>(responder)?
+        let waiting = match (self.busy, self.wildcard) {
+            (true, false) => self.answer_batch::<BATCH, false>(responder)?,
+            (false, false) => self.answer_batch::<SMALL_BATCH, false>(responder)?,
+            (true, true) => self.answer_batch::<BATCH, true>(responder)?,
+            (false, true) => self.answer_batch::<SMALL_BATCH, true>(responder)?,
         };
         if self.wildcard {
             let mut sent = 0;
@@ -181,11 +181,16 @@ impl<S: Client> Batches<S> {
         Ok(())
     }
 
+    /// `N`: how many datagrams are taken at most. `WILDCARD`: the socket is bound to a wildcard address.
+    ///
     /// Blocks until at least one datagram is there and composes the replies to those that came. Returns how many replies
     /// there are.
-    fn answer_batch<const N: usize>(&mut self, responder: &mut UdpResponder) -> io::Result<usize> {
-        let Self { socket, handover, wildcard, busy, queries, outgoing, receive, .. } = self;
-        let mut buffers = queries.chunks_exact_mut(MAX_QUERY);
+    fn answer_batch<const N: usize, const WILDCARD: bool>(
+        &mut self,
+        responder: &mut UdpResponder,
+    ) -> io::Result<usize> {
+        let Self { socket, handover, busy, queries, outgoing, receive, .. } = self;
+        let mut buffers = queries.iter_mut();
         let mut slices: [[IoSliceMut<'_>; 1]; N] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().expect("one buffer for each header"))]);
         let results =
@@ -193,13 +198,13 @@ impl<S: Client> Batches<S> {
         let began = Instant::now();
         let view = responder.view();
         let (mut received, mut waiting) = (0, 0);
-        let mut replies = outgoing.octets.chunks_exact_mut(MAX_REPLY);
+        let mut replies = outgoing.octets.iter_mut();
         let mut reply = replies.next().expect("there is a buffer for every datagram");
         for message in results {
             received += 1;
             // Nobody can have sent from port 0; a reply would fail.
             let Some(client) = message.address.filter(|it| it.port() != 0) else { continue };
-            let asked = if *wildcard { destination(&message) } else { None };
+            let asked = if WILDCARD { destination(&message) } else { None };
             let query = message.iovs().next().unwrap_or_default();
             let len = match responder.answer(&view, query, &|| client.address().ip(), reply) {
                 Handled::Silence => continue,
@@ -216,7 +221,7 @@ impl<S: Client> Batches<S> {
             };
             outgoing.lengths[waiting] = len;
             outgoing.to[waiting] = Some(client);
-            if *wildcard {
+            if WILDCARD {
                 outgoing.from[waiting] = asked;
             }
             waiting += 1;

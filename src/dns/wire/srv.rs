@@ -110,24 +110,23 @@ impl Writer {
         let out = &mut message.out[..message.limit];
         let mut at = message.at;
         let mut count = 0;
-        let mut put = |octets: &[u8], name: u16| {
-            if let Some(place) = out.get_mut(at..at + octets.len()) {
-                place.copy_from_slice(octets);
-                place[..2].copy_from_slice(&(POINTER | name).to_be_bytes());
-                at += octets.len();
+        for SrvRecord { slot, at: name, .. } in &self.srv {
+            let owner = (POINTER | name).to_be_bytes();
+            if let Some(address) = common.v4.get(*slot as usize)
+                && let Some(record) = out.get_mut(at..at + Ipv4Addr::RECORD)
+            {
+                write_record(record, &head_v4, *address);
+                record[..2].copy_from_slice(&owner);
+                at += Ipv4Addr::RECORD;
                 count += 1;
             }
-        };
-        for SrvRecord { slot, at: name, .. } in &self.srv {
-            if let Some(address) = common.v4.get(*slot as usize) {
-                let mut record = [0; Ipv4Addr::RECORD];
-                write_record(&mut record, &head_v4, *address);
-                put(&record, *name);
-            }
-            if let Some(address) = common.v6.get(*slot as usize) {
-                let mut record = [0; Ipv6Addr::RECORD];
-                write_record(&mut record, &head_v6, *address);
-                put(&record, *name);
+            if let Some(address) = common.v6.get(*slot as usize)
+                && let Some(record) = out.get_mut(at..at + Ipv6Addr::RECORD)
+            {
+                write_record(record, &head_v6, *address);
+                record[..2].copy_from_slice(&owner);
+                at += Ipv6Addr::RECORD;
+                count += 1;
             }
         }
         message.at = at;
@@ -261,7 +260,12 @@ impl Suffix {
     fn write(&self, place: &mut [u8]) {
         match (self.octets.first_chunk::<{ Self::SHORT }>(), place.first_chunk_mut()) {
             (Some(octets), Some(place)) if self.len <= Self::SHORT => *place = *octets,
-            _ => place[..self.len].copy_from_slice(self.as_bytes()),
+            _ => self.write_exactly(place),
         }
+    }
+
+    #[cold]
+    fn write_exactly(&self, place: &mut [u8]) {
+        place[..self.len].copy_from_slice(self.as_bytes());
     }
 }
