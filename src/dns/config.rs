@@ -4,16 +4,21 @@
 //!
 //! Keys follow the CoreDNS `kubernetes` plugin where it has an option for the same thing.
 
+mod sections;
+mod zone_names;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::sections::{CookieConfig, RateLimitConfig, SyncConfig, TcpConfig, TransferConfig};
+pub(super) use self::zone_names::zone_names;
+use self::zone_names::zones;
 use super::forward::Forwarding;
 use super::lookup::Absence;
-use super::name::{IN_ADDR_ARPA, IP6_ARPA, Left, NameRef, OwnerName, labels};
+use super::name::{Left, NameRef, OwnerName};
 use super::rate_limit::RateLimit;
 use super::selection::Selection;
 use super::transfer::access::Access;
@@ -87,131 +92,6 @@ pub struct DnsConfig {
     pub rate_limit: RateLimitConfig,
     /// DNS cookies.
     pub cookies: CookieConfig,
-}
-
-/// The `transfer:` section: AXFR and IXFR (RFC 5936, RFC 1995).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct TransferConfig {
-    /// Addresses and CIDR blocks that may transfer zones. Empty: nobody.
-    pub to: Vec<String>,
-    /// Send NOTIFY (RFC 1996) to the single addresses of `to`, port 53 unless given, when a serial changes.
-    pub notify: bool,
-}
-
-/// The `sync:` section.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct SyncConfig {
-    /// How long readiness may wait for the first full lists before the process says so in its log and in `/readyz`.
-    /// Ports are bound at once in any case.
-    #[serde(with = "crate::model::duration")]
-    pub startup_timeout: Duration,
-    /// From then on answers say "Stale Answer" (RFC 8914) when a watch is lost this long.
-    #[serde(with = "crate::model::duration")]
-    pub stale_after: Duration,
-    /// From then on answers are SERVFAIL when a watch is lost this long. Left out: the last state is served for ever.
-    #[serde(with = "crate::model::duration::option")]
-    pub max_stale: Option<Duration>,
-    /// How often the data is compared with a fresh list, give or take a tenth; zero: never.
-    #[serde(with = "crate::model::duration")]
-    pub resync: Duration,
-}
-
-impl Default for SyncConfig {
-    fn default() -> Self {
-        Self {
-            startup_timeout: Duration::from_secs(5),
-            stale_after: Duration::from_secs(60),
-            max_stale: None,
-            resync: Duration::from_secs(600),
-        }
-    }
-}
-
-/// The `tcp:` section.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct TcpConfig {
-    /// Longest silence of a connection.
-    #[serde(with = "crate::model::duration")]
-    pub idle_timeout: Duration,
-    /// Longest time one message may take to arrive once it began.
-    #[serde(with = "crate::model::duration")]
-    pub read_timeout: Duration,
-    /// Open connections. Left out: half of the descriptor limit of the process.
-    pub max_connections: Option<usize>,
-    /// Open connections of one client address.
-    pub max_connections_per_address: usize,
-    /// Queries of one connection that wait for an answer.
-    pub max_in_flight: usize,
-}
-
-impl Default for TcpConfig {
-    fn default() -> Self {
-        Self {
-            idle_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(3),
-            max_connections: None,
-            max_connections_per_address: 1024,
-            max_in_flight: 64,
-        }
-    }
-}
-
-impl TcpConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        let longest = Duration::from_secs(3600);
-        for (key, value) in [("idleTimeout", self.idle_timeout), ("readTimeout", self.read_timeout)] {
-            if value.is_zero() || value > longest {
-                return fail(
-                    format!("tcp.{key}"),
-                    format!("{value:?} is not above 0 and at most {longest:?}"),
-                );
-            }
-        }
-        for (key, value) in [
-            ("maxConnections", self.max_connections.unwrap_or(1)),
-            ("maxConnectionsPerAddress", self.max_connections_per_address),
-            ("maxInFlight", self.max_in_flight),
-        ] {
-            if value == 0 {
-                return fail(format!("tcp.{key}"), "0 is below 1");
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The `rateLimit:` section: response rate limiting over UDP, as in BIND, Knot and NSD.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct RateLimitConfig {
-    /// Off by default: forwarders and node caches share one address.
-    pub enabled: bool,
-    /// Answers in one second to one IPv4 /24 or IPv6 /64.
-    pub responses_per_second: u32,
-    /// Every so many limited answers one is sent truncated, so that a real client comes back over TCP; 0: none.
-    pub slip: u32,
-    /// Addresses and CIDR blocks that are not limited.
-    pub exempt: Vec<String>,
-}
-
-impl Default for RateLimitConfig {
-    fn default() -> Self {
-        Self { enabled: false, responses_per_second: 200, slip: 2, exempt: Vec::new() }
-    }
-}
-
-/// The `cookies:` section: DNS cookies (RFC 7873, RFC 9018).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct CookieConfig {
-    /// Whether server cookies are handed out and checked.
-    pub enabled: bool,
-    /// File with one secret of 32 hexadecimal digits a line, the first one in use, the others still accepted; read
-    /// again when it changes. Replicas share it. Left out: a random secret that is replaced every day.
-    pub secret_file: Option<PathBuf>,
 }
 
 impl Default for DnsConfig {
@@ -380,92 +260,6 @@ impl DnsConfig {
             transfer,
             forwarding,
         })
-    }
-}
-
-/// The zones that an entry stands for: its name, or the reverse zones of a CIDR block.
-///
-/// # Errors
-/// What is wrong with it.
-pub(super) fn zone_names(text: &str) -> Result<Vec<OwnerName>, String> {
-    let names = match text.parse::<IpNet>() {
-        Ok(block) if block.prefix_len() == 0 => {
-            return Err(format!("{text:?} covers everything; write in-addr.arpa or ip6.arpa"));
-        }
-        Ok(block) if block.addr() != block.network() => {
-            return Err(format!("{text:?} has bits set behind its prefix; write {}", block.trunc()));
-        }
-        Ok(block) => reverse_zones(block),
-        Err(_) if text.contains('/') => return Err(format!("{text:?} is no CIDR block")),
-        Err(_) => vec![text.to_owned()],
-    };
-    let parse = |name: &String| name.parse().map_err(|error| format!("{text:?} is no zone: {error}"));
-    names.iter().map(parse).collect()
-}
-
-/// Turns `zones` into zones: names, or CIDR blocks that are split at the octet or nibble boundary below them.
-fn zones(texts: &[String]) -> Result<Vec<Zone>, ConfigError> {
-    let mut served: Vec<Zone> = Vec::with_capacity(texts.len());
-    for (at, text) in texts.iter().enumerate() {
-        let key = || format!("zones[{at}]");
-        let names = match zone_names(text) {
-            Ok(names) => names,
-            Err(reason) => return fail(key(), reason),
-        };
-        for apex in names {
-            if apex.as_name().label_count() == 0 {
-                return fail(key(), "the root zone cannot be served");
-            }
-            if served.iter().any(|it| it.apex == apex) {
-                return fail(key(), format!("{apex} is listed twice"));
-            }
-            let reverse = [IN_ADDR_ARPA, IP6_ARPA].iter().any(|it| {
-                let top = OwnerName::read(it).expect("a constant name is well-formed");
-                apex.as_name().relative_to(top.as_name()).is_some()
-            });
-            if reverse && super::name::reverse_name(apex.as_name()).is_none() {
-                return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
-            }
-            let kind = if reverse { ZoneKind::Reverse } else { ZoneKind::Forward };
-            served.push(Zone { apex, kind, place: served.len() });
-        }
-    }
-    for inner in &served {
-        for outer in served.iter().filter(|it| it.kind == ZoneKind::Forward) {
-            let below = inner.apex().relative_to(outer.apex()).and_then(|it| labels(it).last());
-            if matches!(below, Some(b"svc" | b"pod" | b"dns" | b"dns-version")) {
-                let (inner, outer) = (inner.apex(), outer.apex());
-                return fail("zones", format!("{inner} would hide names of {outer}; remove one of them"));
-            }
-        }
-    }
-    Ok(served)
-}
-
-/// The zones that cover a block and nothing else: one, or as many as there are up to the next octet (IPv4) or nibble
-/// (IPv6).
-fn reverse_zones(block: IpNet) -> Vec<String> {
-    match block {
-        IpNet::V4(block) => {
-            let octets = usize::from(block.prefix_len().div_ceil(8));
-            let subnets = block.subnets(octets as u8 * 8).into_iter().flatten();
-            let name = |it: ipnet::Ipv4Net| {
-                let octets =
-                    it.network().octets()[..octets].iter().rev().map(u8::to_string).collect::<Vec<_>>();
-                format!("{}.in-addr.arpa", octets.join("."))
-            };
-            subnets.map(name).collect()
-        }
-        IpNet::V6(block) => {
-            let nibbles = usize::from(block.prefix_len().div_ceil(4));
-            let subnets = block.subnets(nibbles as u8 * 4).into_iter().flatten();
-            let name = |it: ipnet::Ipv6Net| {
-                let digits = format!("{:032x}", it.network().to_bits());
-                let digits: Vec<_> = digits[..nibbles].chars().rev().map(String::from).collect();
-                format!("{}.ip6.arpa", digits.join("."))
-            };
-            subnets.map(name).collect()
-        }
     }
 }
 
@@ -679,20 +473,6 @@ mod tests {
         assert_eq!((zones.ttl, zones.soa_ttl, zones.negative_ttl, zones.pending_ttl), (600, 300, 5, 1));
         assert_eq!(check("ttl: 0").unwrap().negative_ttl, 0);
         assert_eq!(check("{ttl: 30, negativeTtl: 2, shuffle: off}").unwrap().negative_ttl, 2);
-    }
-
-    #[test]
-    fn blocks_are_split_at_octets_and_nibbles() {
-        for (block, first, last, count) in [
-            ("10.0.0.0/8", "10.in-addr.arpa", "10.in-addr.arpa", 1),
-            ("10.96.0.0/12", "96.10.in-addr.arpa", "111.10.in-addr.arpa", 16),
-            ("192.0.2.53/32", "53.2.0.192.in-addr.arpa", "53.2.0.192.in-addr.arpa", 1),
-            ("fd00::/8", "d.f.ip6.arpa", "d.f.ip6.arpa", 1),
-            ("2001:db8::/30", "8.b.d.0.1.0.0.2.ip6.arpa", "b.b.d.0.1.0.0.2.ip6.arpa", 4),
-        ] {
-            let zones = reverse_zones(block.parse().unwrap());
-            assert_eq!((zones[0].as_str(), zones[count - 1].as_str(), zones.len()), (first, last, count));
-        }
     }
 
     #[test]
