@@ -180,10 +180,11 @@ impl<'c> Additions<'c> {
             return;
         };
         let fixed: &mut [u8; OPT_FIXED] = fixed;
-        let [high, low] = zones.max_udp_payload.to_be_bytes();
-        let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
-        let length = options.len() as u8;
-        *fixed = [0, 0, 41, high, low, (rcode as u16 >> 4) as u8, 0, dnssec_ok, 0, 0, length];
+        // Root, type, payload size, upper part of the response code, version and upper part of the flags as one number.
+        let dnssec_ok = u64::from(edns.dnssec_ok) << 7;
+        let head = 41 << 40 | u64::from(zones.max_udp_payload) << 24 | u64::from(rcode as u16 >> 4) << 16;
+        fixed[..8].copy_from_slice(&(head | dnssec_ok).to_be_bytes());
+        fixed[8..].copy_from_slice(&[0, 0, options.len() as u8]);
         if !options.is_empty() {
             self.put_options(options);
         }

@@ -120,8 +120,6 @@ pub struct Request<'p> {
     class: u16,
     /// EDNS data, if the request has any.
     pub edns: Option<Edns<'p>>,
-    /// Octets between the question and the end of the packet: where IXFR has its serial.
-    pub rest: &'p [u8],
 }
 
 /// The OPT record of a request.
@@ -155,7 +153,6 @@ impl<'p> Request<'p> {
             rr_type: RrType(u16::from_be_bytes([type_high, type_low])),
             class: u16::from_be_bytes([class_high, class_low]),
             edns: read_edns(counts << 16 >> 16, packet, rest).ok()?,
-            rest,
         })
     }
 
@@ -165,7 +162,7 @@ impl<'p> Request<'p> {
         let rest = packet.get(HEADER..).filter(|_| packet[4..6] == [0, 0])?;
         let edns = Some(walk_records(packet, rest).ok()??);
         let (name, rr_type) = (NameRef::ROOT, RrType(0));
-        Some(Self { header, name, question: &[], rr_type, class: CLASS_IN, edns, rest })
+        Some(Self { header, name, question: &[], rr_type, class: CLASS_IN, edns })
     }
 
     /// Whether it has no question.

@@ -35,10 +35,11 @@ impl Writer {
     /// Whether the answer section is whole.
     pub fn srv(&mut self, message: &mut Message<'_>, owner: Owner, set: SrvSet<'_>, zones: &Zones) -> bool {
         self.srv.clear();
-        let Some(suffix) = Suffix::new(set) else {
+        let mut suffix = Suffix { octets: [0; MAX_NAME], len: 0 };
+        if !set.suffix().iter().all(|it| suffix.push(it)) {
             // Too long for any name below it.
             return true;
-        };
+        }
         // A datagram holds a part of a huge set at most.
         let most = if message.limit > MAX_DATAGRAM { usize::MAX } else { MAX_SRV };
         // Every name is short enough, and every one of them in reach of a pointer.
@@ -239,15 +240,13 @@ impl Suffix {
     /// Most suffixes are shorter.
     const SHORT: usize = 64;
 
-    /// `None`: they are longer than a name can be.
-    fn new(set: SrvSet<'_>) -> Option<Self> {
-        let mut suffix = Self { octets: [0; MAX_NAME], len: 0 };
-        for labels in set.suffix() {
-            let end = suffix.len + labels.len();
-            suffix.octets.get_mut(suffix.len..end)?.copy_from_slice(labels);
-            suffix.len = end;
-        }
-        Some(suffix)
+    /// Whether there was room.
+    fn push(&mut self, labels: &[u8]) -> bool {
+        let end = self.len + labels.len();
+        let Some(place) = self.octets.get_mut(self.len..end) else { return false };
+        place.copy_from_slice(labels);
+        self.len = end;
+        true
     }
 
     fn as_bytes(&self) -> &[u8] {
