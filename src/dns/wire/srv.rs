@@ -168,7 +168,9 @@ impl Writer {
     /// Lists the distinct numbers of matching ports. Returns how many ports match.
     fn numbers_of(&mut self, set: SrvSet<'_>, ports: &PortList) -> usize {
         self.ports.clear();
-        self.ports.extend(set.numbers(ports));
+        for number in set.numbers(ports) {
+            self.ports.push(number);
+        }
         let matching = self.ports.len();
         // Sorted, so equal ones (one number for TCP and UDP) are neighbours.
         self.ports.dedup();
