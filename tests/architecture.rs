@@ -107,6 +107,7 @@ fn what_decides_is_pure() {
         "statefulset/revision.rs",
         "statefulset/desired.rs",
         "statefulset/claim.rs",
+        "statefulset/backoff.rs",
         "statefulset/retention.rs",
         "statefulset/plan.rs",
         "statefulset/scale.rs",

@@ -58,6 +58,8 @@ pub enum ApiError {
         kind: Kind,
         /// The object.
         object: ObjectKey,
+        /// What the API server said.
+        message: String,
     },
     /// 409: a precondition did not hold. Look again.
     #[error("{kind} {object} changed after it was observed", kind = .kind.word())]
@@ -66,6 +68,8 @@ pub enum ApiError {
         kind: Kind,
         /// The object.
         object: ObjectKey,
+        /// What the API server said.
+        message: String,
     },
     /// 404: it is gone, or its namespace is.
     #[error("{kind} {object} not found", kind = .kind.word())]
@@ -74,6 +78,8 @@ pub enum ApiError {
         kind: Kind,
         /// The object.
         object: ObjectKey,
+        /// What the API server said.
+        message: String,
     },
     /// 403: nothing can be created any more, its namespace is being deleted.
     #[error("the namespace of {kind} {object} is being deleted", kind = .kind.word())]
@@ -111,19 +117,35 @@ impl ApiError {
         let kube::Error::Api(status) = &source else {
             return Self::Unavailable { kind, object, source: Box::new(source) };
         };
+        let message = status.message.clone();
         match (status.code, status.reason.as_str()) {
-            (409, "AlreadyExists") => Self::AlreadyExists { kind, object },
-            (409, _) => Self::Stale { kind, object },
-            (404, _) => Self::NotFound { kind, object },
+            (409, "AlreadyExists") => Self::AlreadyExists { kind, object, message },
+            (409, _) => Self::Stale { kind, object, message },
+            (404, _) => Self::NotFound { kind, object, message },
             (403, _) if namespace_terminates(status) => Self::NamespaceTerminating { kind, object },
             (400 | 403 | 405 | 413 | 422, _) => Self::Rejected { kind, object, source: Box::new(source) },
             _ => Self::Unavailable { kind, object, source: Box::new(source) },
         }
     }
 
+    /// The object of the request.
+    pub fn object(&self) -> &ObjectKey {
+        match self {
+            Self::AlreadyExists { object, .. }
+            | Self::Stale { object, .. }
+            | Self::NotFound { object, .. }
+            | Self::NamespaceTerminating { object, .. }
+            | Self::Rejected { object, .. }
+            | Self::Unavailable { object, .. } => object,
+        }
+    }
+
     /// What the API server said, for an event.
     pub fn text(&self) -> String {
         match self {
+            Self::AlreadyExists { message, .. } | Self::Stale { message, .. } | Self::NotFound { message, .. } => {
+                message.clone()
+            }
             Self::Rejected { source, .. } | Self::Unavailable { source, .. } => match &**source {
                 kube::Error::Api(status) => status.message.clone(),
                 other => other.to_string(),

@@ -2,22 +2,24 @@
 //!
 //! Phases one after the other. Within a phase OrderedReady goes step by step and ends at the first error; Parallel
 //! runs the steps of all ordinals in batches that grow from 1, and goes past a failing ordinal, so that one name
-//! taken by somebody else does not hold up the set. After a phase with an error only the history is trimmed.
+//! taken by somebody else does not hold up the set; the ordinal is left alone for a while (see `backoff`). After a
+//! phase with an error only the history is trimmed.
 //! Every write is recorded in the own-write barrier before anything else happens.
 //! Source: kubernetes `pkg/controller/statefulset/stateful_set_control.go` (`slowStartBatch`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
 use super::api::{ApiError, Kind, Patch, WriteApi, Written};
+use super::backoff::Backoffs;
 use super::desired;
 use super::events::{Recorder, Severity};
-use super::model::{Ordinal, Owner, PodManagement, PodView, SetSpec};
+use super::model::{Ordinal, Owner, PodManagement, SetSpec};
 use super::plan::{Action, Phase, Step};
-use super::revision::{self, NewRevision, owner_json, set_reference};
+use super::revision::{self, NewRevision, owner_json};
 use crate::k8s::watch::parse_version;
 use crate::model::ObjectKey;
 use crate::runtime::Barrier;
@@ -86,21 +88,36 @@ pub struct Applier<'a> {
     pub events: &'a Recorder,
     /// The set.
     pub set: &'a SetSpec,
+    /// Remembers the ordinals that failed.
+    pub backoffs: &'a Mutex<Backoffs>,
     /// The time of this sync, for events.
     pub now: Timestamp,
 }
 
 impl Applier<'_> {
-    /// Applies `steps` up to the history, phase by phase.
+    /// Brings about the revisions that all later steps speak of.
+    ///
+    /// # Errors
+    /// The first write that failed. Nothing may be done or said about such a revision then.
+    pub async fn revisions(&self, steps: &[Step]) -> Result<(), ApplyError> {
+        for step in steps.iter().take_while(|it| it.phase == Phase::Revisions) {
+            self.step(step).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies the steps between revisions and history, phase by phase.
     ///
     /// # Errors
     /// The first error of the first phase that had one.
     pub async fn steps(&self, steps: &[Step]) -> Result<(), ApplyError> {
-        let main = steps.iter().position(|it| it.phase == Phase::History).unwrap_or(steps.len());
-        for phase in steps[..main].chunk_by(|a, b| a.phase == b.phase) {
-            let parallel =
-                self.set.management == PodManagement::Parallel && phase[0].phase != Phase::Revisions;
-            if parallel {
+        let from = steps.partition_point(|it| it.phase == Phase::Revisions);
+        let to = steps.partition_point(|it| it.phase < Phase::History);
+        for phase in steps[from..to].chunk_by(|a, b| a.phase == b.phase) {
+            // Deletions of an update go from the top, one after the other, in either kind of management.
+            let in_batches =
+                self.set.management == PodManagement::Parallel && phase[0].phase != Phase::Update;
+            if in_batches {
                 self.in_batches(phase).await?;
             } else {
                 for step in phase {
@@ -129,6 +146,7 @@ impl Applier<'_> {
             let (batch, rest) = left.split_at(size.min(left.len()));
             left = rest;
             let results = futures::future::join_all(batch.iter().map(|it| self.step(it))).await;
+            self.remember(batch, &results);
             let succeeded = results.iter().any(Result::is_ok);
             let error = results.into_iter().find_map(Result::err);
             first_error = first_error.or(error);
@@ -141,16 +159,53 @@ impl Applier<'_> {
         first_error.map_or(Ok(()), Err)
     }
 
-    async fn step(&self, step: &Step) -> Result<(), ApplyError> {
-        for action in &step.actions {
-            self.action(action).await?;
+    /// Notes which ordinals failed, so that they do not hold up the others next time.
+    fn remember(&self, steps: &[Step], results: &[Result<(), ApplyError>]) {
+        let mut backoffs = self.backoffs.lock().expect("no code panics while it holds the backoffs");
+        for (step, result) in steps.iter().zip(results).filter(|(it, _)| it.phase == Phase::Replicas) {
+            let Some(ordinal) = step.ordinal else { continue };
+            match result {
+                Ok(()) => backoffs.succeeded(self.set, ordinal),
+                Err(_) => backoffs.failed(self.set, ordinal, self.now),
+            }
         }
-        Ok(())
+    }
+
+    /// A claim that can not be created keeps neither the other claims of the step nor their events from coming, but
+    /// the pod waits for all of them.
+    async fn step(&self, step: &Step) -> Result<(), ApplyError> {
+        let mut failed = Vec::new();
+        for action in &step.actions {
+            match action {
+                Action::CreateClaim { ordinal, template, owners } => {
+                    let result = self.create_claim(*ordinal, *template, owners).await;
+                    failed.extend(result.err());
+                }
+                Action::CreatePod { ordinal, .. } if !failed.is_empty() => {
+                    self.tell_missing_claims(*ordinal, &failed);
+                }
+                _ if !failed.is_empty() => {}
+                _ => self.action(action).await?,
+            }
+        }
+        failed.into_iter().next().map_or(Ok(()), |it| Err(it.into()))
+    }
+
+    fn tell_missing_claims(&self, ordinal: Ordinal, failed: &[ApiError]) {
+        if failed.iter().any(|it| matches!(it, ApiError::NamespaceTerminating { .. })) {
+            return;
+        }
+        let name = |it: &ApiError| it.object().name.clone();
+        let causes: Vec<_> =
+            failed.iter().map(|it| format!("failed to create PVC {}: {}", name(it), it.text())).collect();
+        let causes = if let [cause] = causes.as_slice() { cause.clone() } else { format!("[{}]", causes.join(", ")) };
+        let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
+        let message = format!("create Pod {pod} in StatefulSet {set} failed error: {causes}");
+        self.tell(Severity::Warning, "FailedCreate", message);
     }
 
     async fn action(&self, action: &Action) -> Result<(), ApplyError> {
         match action {
-            Action::AdoptRevision(it) => self.adopt(Kind::Revision, &it.key, &it.uid).await,
             Action::RaiseRevision { revision: it, number } => {
                 let patch = json!({
                     "metadata": { "uid": it.uid, "resourceVersion": it.resource_version }, "revision": number,
@@ -166,7 +221,7 @@ impl Applier<'_> {
                 Ok(self.deleted(Kind::Revision, &it.key, &it.uid, result)?)
             }
             Action::CreateClaim { ordinal, template, owners } => {
-                self.create_claim(*ordinal, *template, owners).await
+                Ok(self.create_claim(*ordinal, *template, owners).await?)
             }
             Action::OwnClaim { claim, owners } => self.own_claim(claim, owners).await,
             Action::CreatePod { ordinal, release } => {
@@ -198,7 +253,7 @@ impl Applier<'_> {
             Action::DeletePod { pod, reason } => {
                 let version = reason.depends_on_status().then_some(pod.resource_version.as_str());
                 let result = self.api.delete(Kind::Pod, &pod.key, &pod.uid, version).await;
-                if !matches!(result, Err(ApiError::NotFound { .. } | ApiError::Stale { .. })) {
+                if !matches!(result, Err(ApiError::NotFound { .. })) {
                     let error = result.as_ref().err();
                     self.tell_pod("delete", "SuccessfulDelete", "FailedDelete", &pod.key.name, error);
                 }
@@ -206,65 +261,6 @@ impl Applier<'_> {
                 info!(pod = %pod.key.name, ?reason, "pod deleted");
                 Ok(())
             }
-        }
-    }
-
-    /// Reads the set past the cache: only a set that is still there and stays may adopt.
-    ///
-    /// # Errors
-    /// It may not, or it could not be read.
-    pub async fn may_adopt(&self) -> Result<(), ApplyError> {
-        let fresh = match self.api.get(Kind::Set, &self.set.key).await {
-            Err(ApiError::NotFound { .. }) => return Err(ApplyError::NotAdopting(self.set.key.clone())),
-            other => other?,
-        };
-        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(self.set.uid.as_str());
-        let stays = fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null);
-        if same && stays { Ok(()) } else { Err(ApplyError::NotAdopting(self.set.key.clone())) }
-    }
-
-    /// Takes a pod nobody owns; [`Applier::may_adopt`] was asked.
-    ///
-    /// # Errors
-    /// The write failed; a pod that is gone is no error.
-    pub async fn adopt_pod(&self, pod: &PodView) -> Result<(), ApplyError> {
-        self.take(Kind::Pod, &pod.key, &pod.uid).await
-    }
-
-    /// Lets a pod go that does not match any more.
-    ///
-    /// # Errors
-    /// The write failed; a pod that is gone or was replaced is no error.
-    pub async fn release_pod(&self, pod: &PodView) -> Result<(), ApplyError> {
-        let patch = json!({ "metadata": {
-            "uid": pod.uid, "ownerReferences": [{ "$patch": "delete", "uid": self.set.uid }],
-        } });
-        match self.api.patch(Kind::Pod, &pod.key, Patch::Strategic, &patch).await {
-            Ok(written) => {
-                self.stored(Kind::Pod, &pod.key, &written);
-                info!(pod = %pod.key.name, "pod released");
-                Ok(())
-            }
-            Err(ApiError::NotFound { .. } | ApiError::Stale { .. } | ApiError::Rejected { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn adopt(&self, kind: Kind, object: &ObjectKey, uid: &str) -> Result<(), ApplyError> {
-        self.may_adopt().await?;
-        self.take(kind, object, uid).await
-    }
-
-    async fn take(&self, kind: Kind, object: &ObjectKey, uid: &str) -> Result<(), ApplyError> {
-        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [set_reference(self.set)] } });
-        match self.api.patch(kind, object, Patch::Strategic, &patch).await {
-            Ok(written) => {
-                self.stored(kind, object, &written);
-                info!(object.name = %object.name, ?kind, "adopted");
-                Ok(())
-            }
-            Err(ApiError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -289,12 +285,13 @@ impl Applier<'_> {
         }
     }
 
+    /// Creates a claim and tells about it; that its name is taken is told with the pod that waits for it.
     async fn create_claim(
         &self,
         ordinal: Ordinal,
         template: usize,
         owners: &[Owner],
-    ) -> Result<(), ApplyError> {
+    ) -> Result<(), ApiError> {
         let template = &self.set.claim_templates[template];
         let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
         let key = ObjectKey::new(self.set.key.namespace.as_str(), self.set.claim_name(template, ordinal));
@@ -308,28 +305,29 @@ impl Applier<'_> {
                 Ok(())
             }
             Err(error) => {
-                let text = error.text();
-                if matches!(error, ApiError::NamespaceTerminating { .. }) {
-                    return Err(error.into());
-                }
-                if !matches!(error, ApiError::AlreadyExists { .. }) {
+                let quiet = matches!(
+                    error,
+                    ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. }
+                );
+                if !quiet {
+                    let text = error.text();
                     let message = format!(
                         "create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {text}"
                     );
                     self.tell(Severity::Warning, "FailedCreate", message);
                 }
-                let message = format!(
-                    "create Pod {pod} in StatefulSet {set} failed error: failed to create PVC {claim}: {text}"
-                );
-                self.tell(Severity::Warning, "FailedCreate", message);
-                Err(error.into())
+                Err(error)
             }
         }
     }
 
     /// The upstream role may update claims, not patch them, so the claim is read and replaced.
     async fn own_claim(&self, claim: &super::model::ClaimView, owners: &[Owner]) -> Result<(), ApplyError> {
-        let stale = || ApiError::Stale { kind: Kind::Claim, object: claim.key.clone() };
+        let stale = || ApiError::Stale {
+            kind: Kind::Claim,
+            object: claim.key.clone(),
+            message: "its owners changed".to_owned(),
+        };
         let mut fresh = match self.api.get(Kind::Claim, &claim.key).await {
             Err(ApiError::NotFound { .. }) => return Ok(()),
             other => other?,
@@ -406,7 +404,9 @@ impl Applier<'_> {
                 );
             }
             // Our cache was behind, or everything goes; nobody needs to know.
-            Some(ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. }) => {}
+            Some(
+                ApiError::AlreadyExists { .. } | ApiError::Stale { .. } | ApiError::NamespaceTerminating { .. },
+            ) => {}
             Some(error) => {
                 let text = error.text();
                 let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {text}");

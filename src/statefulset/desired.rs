@@ -34,6 +34,8 @@ pub fn pod(set: &SetSpec, ordinal: Ordinal, release: &Release) -> Value {
 
     let mut spec = object(template.get("spec"));
     spec.insert("hostname".to_owned(), json!(name));
+    // The set alone says it: a subdomain of the template would name a Service the pod does not belong to.
+    spec.remove("subdomain");
     if !set.service_name.is_empty() {
         spec.insert("subdomain".to_owned(), json!(set.service_name));
     }
@@ -78,10 +80,10 @@ pub fn identity_labels(set: &SetSpec, ordinal: Ordinal) -> Value {
     json!({ LABEL_POD_NAME: set.pod_name(ordinal), LABEL_POD_INDEX: ordinal.to_string() })
 }
 
-/// Whether the pod mounts the claim of every template under the template's name.
-pub fn storage_matches(set: &SetSpec, pod: &PodView) -> bool {
-    let Some(ordinal) = pod.ordinal else { return true };
-    set.claim_templates.iter().all(|template| {
+/// The first claim template whose claim the pod does not mount under the template's name; `None` if it mounts all.
+pub fn missing_volume<'s>(set: &'s SetSpec, pod: &PodView) -> Option<&'s str> {
+    let ordinal = pod.ordinal?;
+    let mounts = |template: &ClaimTemplate| {
         let claim = pod.claims.iter().find(|(volume, _)| *volume == template.name);
         claim.is_some_and(|(_, claim)| {
             // `<template>-<set>-<ordinal>`, compared in place: this runs for every pod on every plan.
@@ -89,7 +91,8 @@ pub fn storage_matches(set: &SetSpec, pod: &PodView) -> bool {
             let rest = rest.and_then(|it| it.strip_prefix(set.key.name.as_str()));
             rest.and_then(|it| it.strip_prefix('-')).is_some_and(|it| it.parse() == Ok(ordinal.0))
         })
-    })
+    };
+    set.claim_templates.iter().find(|it| !mounts(it)).map(|it| it.name.as_str())
 }
 
 fn object(value: Option<&Value>) -> Map<String, Value> {

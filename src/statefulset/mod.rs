@@ -11,8 +11,10 @@
 //! INV-11.
 //! Sources: KEP-961, KEP-1847, KEP-3335; kubernetes `pkg/controller/statefulset` (1.37).
 
+mod adopt;
 pub mod api;
 pub mod apply;
+pub mod backoff;
 pub mod claim;
 mod defaults;
 pub mod desired;

@@ -200,7 +200,7 @@ pub fn history(text: &str) -> Vec<Arc<RevisionView>> {
             owner: Some(set_owner(&set("1xA"))),
             created: None,
             number: i64::from(number),
-            template: recorded_template(&patch).unwrap(),
+            template: recorded_template(&patch),
             data,
         })
     };
@@ -227,6 +227,7 @@ pub fn show(plan: &Plan) -> String {
             Cause::NameTaken => " taken",
             Cause::NameTooLong => " label",
             Cause::Budget => " budget",
+            Cause::BackingOff => " later",
         };
         format!("wait {}{cause}", it.ordinal)
     });
@@ -239,7 +240,6 @@ pub fn show(plan: &Plan) -> String {
 
 pub fn show_action(action: &Action) -> String {
     match action {
-        Action::AdoptRevision(it) => format!("adopt revision {}", letter_of(&it.key.name)),
         Action::RaiseRevision { revision, number } => {
             format!("raise revision {} to {number}", letter_of(&revision.key.name))
         }

@@ -8,7 +8,7 @@
 //!
 //! Sources: kubernetes `pkg/controller/statefulset/stateful_set_control.go` (1.37); KEP-961, KEP-1847, KEP-3335.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Observed {
     pub claims: HashMap<String, Arc<ClaimView>>,
     /// Revisions owned by the set or, if they match its selector, by nobody.
     pub revisions: Vec<Arc<RevisionView>>,
+    /// Ordinals of a Parallel set whose last writes failed, each with when to try again.
+    pub backing_off: BTreeMap<Ordinal, Timestamp>,
     /// How many revision names collided so far: the stored count, raised when a plan met a collision.
     pub collision_count: i32,
 }
@@ -39,7 +41,7 @@ pub struct Observed {
 /// A stage of a plan; stages are applied in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Adopt, create or raise revisions.
+    /// Create or raise a revision.
     Revisions,
     /// Create, replace and repair the pods in range.
     Replicas,
@@ -76,8 +78,6 @@ impl Reason {
 /// One API write. Deletes and changes carry what was observed, for their preconditions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Take a revision that nobody owns. Needs an uncached look at the set first.
-    AdoptRevision(Arc<RevisionView>),
     /// Make an older revision the newest.
     RaiseRevision {
         /// The older one.
@@ -162,6 +162,8 @@ pub enum Cause {
     NameTooLong,
     /// As many pods as may be are unavailable.
     Budget,
+    /// Its last writes failed; they are tried again later.
+    BackingOff,
 }
 
 impl fmt::Display for Wait {
@@ -176,6 +178,7 @@ impl fmt::Display for Wait {
             Cause::NameTaken => write!(f, "the name of pod {ordinal} is taken by a pod of somebody else"),
             Cause::NameTooLong => f.write_str("the revision name is longer than a label value may be"),
             Cause::Budget => write!(f, "pod {ordinal} is outdated, but too many pods are unavailable"),
+            Cause::BackingOff => write!(f, "the last writes for pod {ordinal} failed"),
         }
     }
 }
@@ -313,14 +316,12 @@ pub fn plan(set: &SetSpec, observed: &Observed, now: Timestamp) -> Plan {
 }
 
 fn revisions(draft: &mut Draft, change: Change) {
-    let orphans = draft.observed.revisions.iter().filter(|it| it.owner.is_none());
-    let mut actions: Vec<_> = orphans.map(|it| Action::AdoptRevision(Arc::clone(it))).collect();
-    match change {
-        Change::None => {}
-        Change::Raise { revision, number } => actions.push(Action::RaiseRevision { revision, number }),
-        Change::Create(new) => actions.push(Action::CreateRevision(new)),
-    }
-    draft.push(Phase::Revisions, None, actions);
+    let action = match change {
+        Change::None => return,
+        Change::Raise { revision, number } => Action::RaiseRevision { revision, number },
+        Change::Create(new) => Action::CreateRevision(new),
+    };
+    draft.push(Phase::Revisions, None, vec![action]);
 }
 
 fn pods(draft: &mut Draft) {
@@ -345,13 +346,12 @@ fn history(draft: &mut Draft) {
     draft.push(Phase::History, None, actions);
 }
 
-/// The earliest moment at which a ready pod becomes available.
+/// How long until a ready pod becomes available or a failing ordinal is tried again, whichever is first.
 fn requeue(draft: &Draft) -> Option<Duration> {
     let seconds = draft.set.min_ready_seconds;
-    if seconds == 0 {
-        return None;
-    }
-    let pods = draft.replicas.iter().chain(&draft.condemned);
-    let next = pods.filter_map(|it| it.available_at(seconds)).filter(|it| *it > draft.now).min()?;
+    let pods = draft.replicas.iter().chain(&draft.condemned).filter(|_| seconds > 0);
+    let available = pods.filter_map(|it| it.available_at(seconds));
+    let due = available.chain(draft.observed.backing_off.values().copied());
+    let next = due.filter(|it| *it > draft.now).min()?;
     Some(next.duration_since(draft.now).unsigned_abs())
 }

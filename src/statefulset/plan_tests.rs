@@ -150,14 +150,6 @@ fn revisions() {
 }
 
 #[test]
-fn orphaned_revisions_are_adopted_before_anything_else() {
-    let (set, mut observed) = given("1xA", "");
-    let orphan = super::model::RevisionView { owner: None, ..(*observed.revisions[0]).clone() };
-    observed.revisions = vec![orphan.into()];
-    assert_eq!(show(&plan(&set, &observed, NOW)), "adopt revision A, create 0A");
-}
-
-#[test]
 fn a_name_too_long_for_a_label_is_reported_and_does_not_loop() {
     let mut set = set("2xA");
     set.key.name = "x".repeat(60);

@@ -4,7 +4,7 @@
 //! shows the last one names the key again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +12,8 @@ use tracing::{debug, info};
 
 use super::api::{ApiError, Kind, WriteApi};
 use super::apply::{Applier, ApplyError, Views};
-use super::claim::{self, Claimed};
+use super::backoff::Backoffs;
+use super::claim;
 use super::events::{Recorder, Severity};
 use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
 use super::plan::{Observed, Plan, plan};
@@ -26,6 +27,8 @@ use crate::runtime::{Barrier, Next, Reconcile};
 const COLLISIONS_MAX: i32 = 20;
 /// A look at a set that was written to, even if the events of the writes never come.
 const WRITTEN_RECHECK: Duration = Duration::from_secs(5);
+/// A look at a set whose status write met a newer version than the cache had.
+const BEHIND_RECHECK: Duration = Duration::from_secs(1);
 
 /// The caches.
 #[derive(Clone)]
@@ -58,6 +61,7 @@ pub struct Reconciler {
     barrier: Barrier,
     api: WriteApi,
     events: Recorder,
+    backoffs: Mutex<Backoffs>,
     now: fn() -> Timestamp,
 }
 
@@ -70,7 +74,7 @@ impl Reconciler {
             claims: Arc::new(stores.claims.clone()),
             revisions: Arc::new(stores.revisions.clone()),
         };
-        Self { stores, views, barrier: Barrier::default(), api, events, now }
+        Self { stores, views, barrier: Barrier::default(), api, events, backoffs: Mutex::default(), now }
     }
 
     fn candidates(&self, set: &SetSpec) -> Vec<Arc<PodView>> {
@@ -79,7 +83,13 @@ impl Reconciler {
         pods
     }
 
-    fn observe(&self, set: &SetSpec, pods: Vec<Arc<PodView>>) -> Observed {
+    fn observe(
+        &self,
+        set: &SetSpec,
+        pods: Vec<Arc<PodView>>,
+        revisions: Vec<Arc<RevisionView>>,
+        now: Timestamp,
+    ) -> Observed {
         let namespace = set.key.namespace.as_str();
         let present: HashSet<Ordinal> = pods.iter().filter_map(|it| it.ordinal).collect();
         // A plan looks no further than this many ordinals.
@@ -102,42 +112,40 @@ impl Reconciler {
         }
         present.iter().copied().for_each(add_claims);
 
-        let mut revisions = self.stores.revisions.by_index(&index::owned(&set.uid));
-        revisions.retain(|it| set.selector.matches(&it.labels));
-        if !set.deleting {
-            let orphans = self.stores.revisions.by_index(&index::orphans_in(namespace));
-            revisions.extend(orphans.into_iter().filter(|it| set.selector.matches(&it.labels)));
-        }
         let collision_count = set.status.collision_count.unwrap_or(0);
-        Observed { pods, taken, claims, revisions, collision_count }
+        let backing_off = self.backoffs().of(set, now);
+        Observed { pods, taken, claims, revisions, collision_count, backing_off }
     }
 
-    /// Adopts and releases. The caches must show it before a plan is made.
-    async fn claim(&self, applier: &Applier<'_>, claimed: &Claimed) -> Result<(), ApplyError> {
-        for pod in &claimed.release {
-            applier.release_pod(pod).await?;
+    /// Revisions of the set, and those of nobody that match its selector unless the set goes.
+    fn revisions(&self, set: &SetSpec) -> Vec<Arc<RevisionView>> {
+        let mut revisions = self.stores.revisions.by_index(&index::owned(&set.uid));
+        if !set.deleting {
+            revisions.extend(self.stores.revisions.by_index(&index::orphans_in(&set.key.namespace)));
         }
-        if !claimed.adopt.is_empty() {
-            applier.may_adopt().await?;
-        }
-        for pod in &claimed.adopt {
-            applier.adopt_pod(pod).await?;
-        }
-        Ok(())
+        revisions.retain(|it| set.selector.matches(&it.labels));
+        revisions
     }
 
-    async fn publish(&self, applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
+    fn backoffs(&self) -> MutexGuard<'_, Backoffs> {
+        self.backoffs.lock().expect("no code panics while it holds the backoffs")
+    }
+
+    /// Writes the status if it changed. `Next::After` if somebody else wrote the set meanwhile: the event of that
+    /// write names the key again, the delay is for the case that it does not come.
+    async fn publish(&self, applier: &Applier<'_>, plan: &Plan) -> Result<Next, ApplyError> {
         let set = applier.set;
         if !status::differs(&set.status, &plan.status) {
-            return Ok(());
+            return Ok(Next::Event);
         }
         let patch = status::patch(set, &plan.status);
         match self.api.patch_status(Kind::Set, &set.key, &patch).await {
             Ok(written) => {
                 applier.stored(Kind::Set, &set.key, &written);
-                Ok(())
+                Ok(Next::Event)
             }
-            Err(ApiError::NotFound { .. }) => Ok(()),
+            Err(ApiError::NotFound { .. }) => Ok(Next::Event),
+            Err(ApiError::Stale { .. }) => Ok(Next::After(BEHIND_RECHECK)),
             Err(error) => Err(error.into()),
         }
     }
@@ -166,6 +174,7 @@ impl Reconciler {
         }
         let Some(set) = self.stores.sets.get(key) else {
             self.barrier.forget(key);
+            self.backoffs().forget(key);
             return Ok(Next::Event);
         };
         let now = (self.now)();
@@ -174,26 +183,34 @@ impl Reconciler {
             barrier: &self.barrier,
             views: &self.views,
             events: &self.events,
+            backoffs: &self.backoffs,
             set: &set,
             now,
         };
+        let revisions = self.revisions(&set);
+        let orphans: Vec<_> = revisions.iter().filter(|it| it.owner.is_none()).collect();
+        applier.adopt_revisions(&orphans).await?;
         let claimed = claim::claim(&set, self.candidates(&set));
-        self.claim(&applier, &claimed).await?;
+        applier.claim_pods(&claimed).await?;
+        // What was adopted or released counts once the caches show it.
         if self.barrier.waits_for(key).is_some() {
             return Ok(Next::OwnWrites);
         }
 
-        let mut observed = self.observe(&set, claimed.kept);
-        let (plan, applied) = loop {
+        let mut observed = self.observe(&set, claimed.kept, revisions, now);
+        let plan = loop {
             let plan = plan(&set, &observed, now);
-            match applier.steps(&plan.steps).await {
+            match applier.revisions(&plan.steps).await {
                 Err(ApplyError::Collision(revision)) if observed.collision_count < COLLISIONS_MAX => {
                     info!(%revision, "revision name collided");
                     observed.collision_count += 1;
                 }
-                applied => break (plan, applied),
+                // Nothing is said of a revision that may not exist.
+                Err(error) => return applier.history(&plan.steps).await.and(Err(error)),
+                Ok(()) => break plan,
             }
         };
+        let applied = applier.steps(&plan.steps).await;
         for warning in &plan.warnings {
             let message = warning.message.clone();
             self.events.record(&set, Severity::Standing, warning.reason, message, now);
@@ -204,10 +221,12 @@ impl Reconciler {
         // A sync that failed halfway still says what it saw, and still trims the history.
         let published = self.publish(&applier, &plan).await;
         let trimmed = applier.history(&plan.steps).await;
-        applied.and(published).and(trimmed)?;
+        applied?;
+        let behind = if let Next::After(delay) = published? { Some(delay) } else { None };
+        trimmed?;
 
         let written = self.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
-        let next = [plan.requeue_after, written].into_iter().flatten().min();
+        let next = [plan.requeue_after, written, behind].into_iter().flatten().min();
         Ok(next.map_or(Next::Event, Next::After))
     }
 }

@@ -38,7 +38,8 @@ pub fn verdict(set: &SetSpec, pod: &PodView, claim: &ClaimView) -> Verdict {
         (is_set(it, &set.key.name) && it.uid != set.uid) || (is_pod(it, &pod.key.name) && it.uid != pod.uid)
     };
     if claim.owners.iter().any(stale) {
-        return AS_IS;
+        // The collector may be about to delete it; whether it does is not ours to decide.
+        return Verdict { owners: None, conflict: !retain };
     }
     let ours = |it: &Owner| is_set(it, &set.key.name) || is_pod(it, &pod.key.name);
     let conflict = !retain && claim.owners.iter().any(|it| it.controller && !ours(it));
@@ -115,8 +116,9 @@ mod tests {
             ("retain=DD", "9A", "set",       "pod"),
             ("retain=DD", "0A", "pod",       "set"),
             ("retain=DD", "9A", "pod",       "as is"),
-            ("retain=DR", "0A", "set~",      "as is"),
-            ("retain=DD", "9A", "pod~ set",  "as is"),
+            ("retain=DR", "0A", "set~",      "as is conflict"),
+            ("retain=DD", "9A", "pod~ set",  "as is conflict"),
+            ("retain=RR", "0A", "set~",      "as is"),
             ("retain=DR", "0A", "x",         "as is conflict"),
             ("retain=DR", "0A", "x set",     "x conflict"),
             ("retain=DR", "0A", "y-",        "y- set"),

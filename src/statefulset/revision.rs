@@ -198,9 +198,9 @@ pub fn select(set: &SetSpec, listed: &[Arc<RevisionView>], collision_count: i32)
     let number = sorted.last().map_or(0, |it| it.number) + 1;
     let newest = sorted.last().filter(|it| same(set, it));
     let (update, change) = if let Some(it) = newest {
-        (release(it), Change::None)
+        (release(set, it), Change::None)
     } else if let Some(it) = sorted.iter().rev().find(|it| it.data == set.revision_data) {
-        (release(it), Change::Raise { revision: Arc::clone(it), number })
+        (release(set, it), Change::Raise { revision: Arc::clone(it), number })
     } else {
         let new = create(set, number, collision_count);
         let it = Release { name: new.name.clone(), template: set.template.clone() };
@@ -208,25 +208,29 @@ pub fn select(set: &SetSpec, listed: &[Arc<RevisionView>], collision_count: i32)
     };
     let current = sorted.iter().find(|it| it.key.name == set.status.current_revision);
     let current = match current {
-        Some(it) if it.key.name != update.name => release(it),
+        Some(it) if it.key.name != update.name => release(set, it),
         _ => Arc::clone(&update),
     };
     Selection { current, update, change }
 }
 
-fn release(it: &RevisionView) -> Arc<Release> {
-    Arc::new(Release { name: it.key.name.clone(), template: it.template.clone() })
+/// A patch that says nothing of the template leaves it as it is.
+fn release(set: &SetSpec, it: &RevisionView) -> Arc<Release> {
+    let template = it.template.as_ref().unwrap_or(&set.template).clone();
+    Arc::new(Release { name: it.key.name.clone(), template })
 }
 
 /// Whether a revision records what the set asks for: the same bytes, or the same after defaulting.
 fn same(set: &SetSpec, revision: &RevisionView) -> bool {
-    revision.data == set.revision_data
-        || encode(&defaults::template(&revision.template)) == encode(&defaults::template(&set.template))
+    let means_the_same =
+        |it: &Value| encode(&defaults::template(it)) == encode(&defaults::template(&set.template));
+    revision.data == set.revision_data || revision.template.as_ref().is_some_and(means_the_same)
 }
 
 fn create(set: &SetSpec, number: i64, collision_count: i32) -> NewRevision {
-    let hash = hash(&set.revision_data, collision_count);
-    let name = name(&set.key.name, &hash);
+    let name = name(&set.key.name, &hash(&set.revision_data, collision_count));
+    // As upstream, the label keeps the hash of the first attempt when the name is taken and another one is made.
+    let hash = hash(&set.revision_data, set.status.collision_count.unwrap_or(0));
     let mut labels = set.template.pointer("/metadata/labels").and_then(Value::as_object).cloned();
     labels.get_or_insert_default().insert(LABEL_HASH.to_owned(), Value::String(hash.clone()));
     let mut metadata = json!({

@@ -27,7 +27,12 @@ pub(super) fn replicas(draft: &mut Draft) -> Flow {
     let mut flow = Flow::Continue;
     let mut creates = 0;
     for ordinal in (draft.set.start..draft.set.end()).map(Ordinal) {
-        let done = match left.next_if(|it| it.ordinal == Some(ordinal)) {
+        let pod = left.next_if(|it| it.ordinal == Some(ordinal));
+        if !draft.ordered() && draft.observed.backing_off.contains_key(&ordinal) {
+            draft.wait(ordinal, Cause::BackingOff);
+            continue;
+        }
+        let done = match pod {
             Some(pod) => existing(draft, ordinal, pod),
             None => {
                 let release = if ordinal.0 < threshold { &draft.current } else { &draft.update };
@@ -132,7 +137,7 @@ fn existing(draft: &mut Draft, ordinal: Ordinal, pod: &Arc<PodView>) -> Flow {
         return Flow::Stop;
     }
     let mut actions = Vec::new();
-    if pod.phase == PodPhase::Pending && !pod.deleting {
+    if pod.phase == PodPhase::Pending {
         missing_claims(draft, ordinal, &mut actions);
     }
     let pause = if pod.deleting {
@@ -144,10 +149,20 @@ fn existing(draft: &mut Draft, ordinal: Ordinal, pod: &Arc<PodView>) -> Flow {
     } else {
         None
     };
-    if pause.is_none() || !draft.ordered() || pod.phase == PodPhase::Pending {
+    let reached = pause.is_none() || !draft.ordered();
+    if reached || pod.phase == PodPhase::Pending {
         claim_owners(draft, ordinal, pod, &mut actions);
-        if !pod.deleting && !desired::identity_matches(pod) {
+    }
+    if reached && !pod.deleting {
+        if !desired::identity_matches(pod) {
             actions.push(Action::RepairPod(Arc::clone(pod)));
+        }
+        if let Some(template) = desired::missing_volume(draft.set, pod) {
+            let (pod, set) = (&pod.key.name, &draft.set.key.name);
+            let message = format!(
+                "update Pod {pod} in StatefulSet {set} failed error: the pod does not mount the claim of volume claim template {template}, and the volumes of a pod can not be changed; it is outdated"
+            );
+            draft.warn("FailedUpdate", message);
         }
     }
     draft.push(Phase::Replicas, Some(ordinal), actions);
@@ -183,10 +198,11 @@ fn claim_owners(draft: &mut Draft, ordinal: Ordinal, pod: &PodView, actions: &mu
         if let Some(owners) = verdict.owners {
             actions.push(Action::OwnClaim { claim: Arc::clone(claim), owners });
         } else if verdict.conflict {
+            // The spelling is upstream's; log filters look for it.
             draft.warn(
                 "ConflictingController",
                 format!(
-                    "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a managing controller, the retention policy is ignored for this claim"
+                    "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim"
                 ),
             );
         }

@@ -72,5 +72,5 @@ fn ended(pod: &PodView) -> bool {
 }
 
 fn is_outdated(draft: &Draft, pod: &PodView) -> bool {
-    pod.revision() != draft.update.name || !desired::storage_matches(draft.set, pod)
+    pod.revision() != draft.update.name || desired::missing_volume(draft.set, pod).is_some()
 }

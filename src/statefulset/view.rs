@@ -210,13 +210,13 @@ pub struct RevisionView {
     pub number: i64,
     /// `data` in the encoding of [`revision::encode`].
     pub data: String,
-    /// The recorded pod template, without the patch directive.
-    pub template: Value,
+    /// The recorded pod template, without the patch directive; `None` for data of another shape, which still takes
+    /// its place in the history.
+    pub template: Option<Value>,
 }
 
 impl RevisionView {
-    /// Narrows a revision. `None` for an object without a name or without a template, such as one of a
-    /// DaemonSet written by somebody who used another shape.
+    /// Narrows a revision. `None` for an object without a name.
     pub fn narrow(it: ControllerRevision) -> Option<Self> {
         let key = key_of(&it.metadata)?;
         let owner = controller_of(&it.metadata);
@@ -229,7 +229,7 @@ impl RevisionView {
             labels: it.metadata.labels.unwrap_or_default(),
             created: it.metadata.creation_timestamp.map(|it| it.0),
             number: it.revision.unwrap_or(0),
-            template: revision::recorded_template(&raw)?,
+            template: revision::recorded_template(&raw),
             data: revision::encode(&raw),
         })
     }
