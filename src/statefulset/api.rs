@@ -143,9 +143,9 @@ impl ApiError {
     /// What the API server said, for an event.
     pub fn text(&self) -> String {
         match self {
-            Self::AlreadyExists { message, .. } | Self::Stale { message, .. } | Self::NotFound { message, .. } => {
-                message.clone()
-            }
+            Self::AlreadyExists { message, .. }
+            | Self::Stale { message, .. }
+            | Self::NotFound { message, .. } => message.clone(),
             Self::Rejected { source, .. } | Self::Unavailable { source, .. } => match &**source {
                 kube::Error::Api(status) => status.message.clone(),
                 other => other.to_string(),

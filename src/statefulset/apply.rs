@@ -198,7 +198,8 @@ impl Applier<'_> {
         let name = |it: &ApiError| it.object().name.clone();
         let causes: Vec<_> =
             failed.iter().map(|it| format!("failed to create PVC {}: {}", name(it), it.text())).collect();
-        let causes = if let [cause] = causes.as_slice() { cause.clone() } else { format!("[{}]", causes.join(", ")) };
+        let causes =
+            if let [cause] = causes.as_slice() { cause.clone() } else { format!("[{}]", causes.join(", ")) };
         let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
         let message = format!("create Pod {pod} in StatefulSet {set} failed error: {causes}");
         self.tell(Severity::Warning, "FailedCreate", message);
@@ -305,10 +306,8 @@ impl Applier<'_> {
                 Ok(())
             }
             Err(error) => {
-                let quiet = matches!(
-                    error,
-                    ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. }
-                );
+                let quiet =
+                    matches!(error, ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. });
                 if !quiet {
                     let text = error.text();
                     let message = format!(
@@ -405,7 +404,9 @@ impl Applier<'_> {
             }
             // Our cache was behind, or everything goes; nobody needs to know.
             Some(
-                ApiError::AlreadyExists { .. } | ApiError::Stale { .. } | ApiError::NamespaceTerminating { .. },
+                ApiError::AlreadyExists { .. }
+                | ApiError::Stale { .. }
+                | ApiError::NamespaceTerminating { .. },
             ) => {}
             Some(error) => {
                 let text = error.text();

@@ -156,3 +156,16 @@ pub async fn write(api: WriteApi, mut backlog: Backlog, shutdown: CancellationTo
 fn stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+#[cfg(test)]
+impl Backlog {
+    /// What was recorded so far: type, reason and message.
+    pub fn drain(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.0.try_recv().ok())
+            .map(|Happened { event, .. }| {
+                let kind = if event.severity == Severity::Normal { "Normal" } else { "Warning" };
+                format!("{kind} {} {}", event.reason, event.message)
+            })
+            .collect()
+    }
+}

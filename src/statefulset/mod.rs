@@ -39,6 +39,8 @@ mod plan_tests;
 mod properties;
 #[cfg(test)]
 mod reconcile_tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
