@@ -36,7 +36,7 @@ pub mod openapi;
 pub mod patch;
 pub mod patches;
 pub mod protobuf;
-pub mod quantity;
+pub use crate::model::quantity;
 pub mod render;
 pub mod request;
 pub mod resources;

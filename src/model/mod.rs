@@ -2,6 +2,7 @@
 
 pub mod duration;
 pub mod names;
+pub mod quantity;
 pub mod selector;
 
 use std::fmt;
