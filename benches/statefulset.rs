@@ -127,6 +127,7 @@ fn case(spec: &Value, pods: u32, image: &str) -> (SetSpec, Observed) {
         claims: (0..pods).map(claim).collect::<HashMap<_, _>>(),
         revisions: vec![Arc::new(recorded)],
         backing_off: BTreeMap::new(),
+        expandable: BTreeMap::new(),
         collision_count: 0,
     };
     assert_eq!(observed.pods.first().map_or(&key(0), |it| &it.key), &key(0));

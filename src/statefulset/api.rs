@@ -23,6 +23,8 @@ pub enum Kind {
     Revision,
     /// apps/v1 StatefulSet.
     Set,
+    /// storage.k8s.io/v1 StorageClass; only ever read.
+    StorageClass,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Self::Event => ("api/v1", "events"),
             Self::Revision => ("apis/apps/v1", "controllerrevisions"),
             Self::Set => ("apis/apps/v1", "statefulsets"),
+            Self::StorageClass => return "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
         };
         format!("/{group}/namespaces/{namespace}/{plural}")
     }
@@ -44,6 +47,7 @@ impl Kind {
             Self::Event => "event",
             Self::Revision => "controllerrevision",
             Self::Set => "statefulset",
+            Self::StorageClass => "storageclass",
         }
     }
 }

@@ -17,11 +17,11 @@ use super::api::{ApiError, Kind, Patch, WriteApi, Written};
 use super::backoff::Backoffs;
 use super::desired;
 use super::events::{Recorder, Severity};
-use super::model::{Ordinal, Owner, PodManagement, SetSpec};
+use super::model::{ClaimView, Ordinal, Owner, PodManagement, SetSpec};
 use super::plan::{Action, Phase, Step};
 use super::revision::{self, NewRevision, owner_json};
 use crate::k8s::watch::parse_version;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, quantity::Quantity};
 use crate::runtime::Barrier;
 use crate::runtime::barrier::{View, Write};
 
@@ -71,7 +71,7 @@ impl Views {
             Kind::Pod => Some(&self.pods),
             Kind::Claim => Some(&self.claims),
             Kind::Revision => Some(&self.revisions),
-            Kind::Event => None,
+            Kind::Event | Kind::StorageClass => None,
         }
     }
 }
@@ -225,6 +225,7 @@ impl Applier<'_> {
                 Ok(self.create_claim(*ordinal, *template, owners).await?)
             }
             Action::OwnClaim { claim, owners } => self.own_claim(claim, owners).await,
+            Action::GrowClaim { ordinal, claim, size } => Ok(self.grow_claim(*ordinal, claim, *size).await?),
             Action::CreatePod { ordinal, release } => {
                 let key = self.pod_key(*ordinal);
                 let body = desired::pod(self.set, *ordinal, release);
@@ -320,8 +321,35 @@ impl Applier<'_> {
         }
     }
 
+    /// Requests more storage. That an API server refuses it is told, and holds up nothing.
+    async fn grow_claim(&self, ordinal: Ordinal, claim: &ClaimView, size: Quantity) -> Result<(), ApiError> {
+        let patch = json!({
+            "metadata": { "uid": claim.uid, "resourceVersion": claim.resource_version },
+            "spec": { "resources": { "requests": { "storage": size.to_string() } } },
+        });
+        let (set, pod, name) = (&self.set.key.name, self.set.pod_name(ordinal), &claim.key.name);
+        match self.api.patch(Kind::Claim, &claim.key, Patch::Merge, &patch).await {
+            Ok(written) => {
+                self.stored(Kind::Claim, &claim.key, &written);
+                info!(claim = %name, %size, "claim grows");
+                let message = format!("update Claim {name} Pod {pod} in StatefulSet {set} success");
+                self.tell(Severity::Normal, "SuccessfulUpdate", message);
+                Ok(())
+            }
+            // Its event will come.
+            Err(ApiError::Stale { .. } | ApiError::NotFound { .. }) => Ok(()),
+            Err(error) => {
+                let text = error.text();
+                let message =
+                    format!("update Claim {name} for Pod {pod} in StatefulSet {set} failed error: {text}");
+                self.tell(Severity::Standing, "FailedUpdate", message);
+                if matches!(error, ApiError::Rejected { .. }) { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
     /// The upstream role may update claims, not patch them, so the claim is read and replaced.
-    async fn own_claim(&self, claim: &super::model::ClaimView, owners: &[Owner]) -> Result<(), ApplyError> {
+    async fn own_claim(&self, claim: &ClaimView, owners: &[Owner]) -> Result<(), ApplyError> {
         let stale = || ApiError::Stale {
             kind: Kind::Claim,
             object: claim.key.clone(),

@@ -64,10 +64,11 @@ pub fn claim(set: &SetSpec, template: &ClaimTemplate, ordinal: Ordinal, owners: 
     if !owners.is_empty() {
         metadata.insert("ownerReferences".to_owned(), owners.iter().map(owner_json).collect());
     }
-    json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": metadata, "spec": template.raw.get("spec").cloned().unwrap_or_else(|| json!({})),
-    })
+    let mut spec = template.raw.get("spec").cloned().unwrap_or_else(|| json!({}));
+    if let Some(size) = set.extras.claims.get(&template.name) {
+        spec["resources"]["requests"]["storage"] = json!(size.to_string());
+    }
+    json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec })
 }
 
 /// Whether the label that names the pod says its name.

@@ -11,10 +11,11 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::extras::Extras;
 use super::revision;
 use super::selector::Selector;
 pub use super::view::{ClaimView, Owner, Phase, PodView, RevisionView};
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, quantity::Quantity};
 
 /// Label that carries the pod's own name.
 pub const LABEL_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -132,6 +133,13 @@ pub struct ClaimTemplate {
     pub raw: Value,
 }
 
+impl ClaimTemplate {
+    /// `spec.resources.requests.storage`.
+    pub fn storage(&self) -> Option<Quantity> {
+        Quantity::from_json(self.raw.pointer("/spec/resources/requests/storage")?)
+    }
+}
+
 /// `status` of a set, as stored or as to be published.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetStatus {
@@ -174,7 +182,7 @@ pub struct SetSpec {
     pub replicas: u32,
     /// `spec.ordinals.start`.
     pub start: u32,
-    /// `spec.podManagementPolicy`.
+    /// `spec.podManagementPolicy`, or what an annotation puts in its place.
     pub management: PodManagement,
     /// `spec.updateStrategy`.
     pub strategy: UpdateStrategy,
@@ -196,6 +204,8 @@ pub struct SetSpec {
     pub revision_data: String,
     /// The stored status.
     pub status: SetStatus,
+    /// What the annotations ask for beyond Kubernetes.
+    pub extras: Extras,
 }
 
 /// Why a stored StatefulSet can not be worked on. Nothing helps but a change of the object.
@@ -231,6 +241,20 @@ impl SetSpec {
             _ => Retain::Retain,
         };
         let claim_templates = raw.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+        let claim_templates: Vec<_> = claim_templates
+            .into_iter()
+            .flatten()
+            .filter_map(|it| {
+                let name = it.pointer("/metadata/name")?.as_str()?.to_owned();
+                Some(ClaimTemplate { name, raw: it.clone() })
+            })
+            .collect();
+        let annotations = string_map(raw.pointer("/metadata/annotations"));
+        let extras = Extras::parse(&annotations, &claim_templates);
+        let management = match raw.pointer("/spec/podManagementPolicy").and_then(Value::as_str) {
+            Some("Parallel") => PodManagement::Parallel,
+            _ => PodManagement::OrderedReady,
+        };
         Ok(Self {
             key: ObjectKey::new(
                 text("/metadata/namespace").ok_or(SpecError::Field("metadata.namespace"))?,
@@ -240,13 +264,10 @@ impl SetSpec {
             resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
             generation: int("/metadata/generation").unwrap_or_default(),
             deleting: raw.pointer("/metadata/deletionTimestamp").is_some_and(|it| !it.is_null()),
-            annotations: string_map(raw.pointer("/metadata/annotations")),
+            annotations,
             replicas: count("/spec/replicas").unwrap_or(1),
             start: count("/spec/ordinals/start").unwrap_or(0),
-            management: match raw.pointer("/spec/podManagementPolicy").and_then(Value::as_str) {
-                Some("Parallel") => PodManagement::Parallel,
-                _ => PodManagement::OrderedReady,
-            },
+            management: extras.management.unwrap_or(management),
             strategy: narrow_strategy(raw.pointer("/spec/updateStrategy")),
             min_ready_seconds: int("/spec/minReadySeconds").unwrap_or(0).max(0),
             history_limit: int("/spec/revisionHistoryLimit").unwrap_or(10),
@@ -256,14 +277,7 @@ impl SetSpec {
                 when_deleted: retain("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted"),
                 when_scaled: retain("/spec/persistentVolumeClaimRetentionPolicy/whenScaled"),
             },
-            claim_templates: claim_templates
-                .into_iter()
-                .flatten()
-                .filter_map(|it| {
-                    let name = it.pointer("/metadata/name")?.as_str()?.to_owned();
-                    Some(ClaimTemplate { name, raw: it.clone() })
-                })
-                .collect(),
+            claim_templates,
             revision_data: revision::encode_data(template),
             template: template.clone(),
             status: SetStatus {
@@ -277,17 +291,31 @@ impl SetSpec {
                 update_revision: text("/status/updateRevision").unwrap_or_default(),
                 collision_count: int("/status/collisionCount").and_then(|it| i32::try_from(it).ok()),
             },
+            extras,
         })
     }
 
     /// First ordinal beyond the range.
     pub fn end(&self) -> u32 {
-        self.start.saturating_add(self.replicas)
+        match self.replicas.checked_sub(1) {
+            Some(others) => self.extras.reserved.nth(self.start, others).saturating_add(1),
+            None => self.start,
+        }
     }
 
-    /// Whether `ordinal` lies in `[start, start + replicas)`.
+    /// The ordinals that should have a pod, ascending: `[start, start + replicas)`, further if some are reserved.
+    pub fn ordinals(&self) -> impl Iterator<Item = Ordinal> {
+        self.extras.reserved.ordinals(self.start, self.replicas).map(Ordinal)
+    }
+
+    /// Whether `ordinal` should have a pod.
     pub fn in_range(&self, ordinal: Ordinal) -> bool {
-        (self.start..self.end()).contains(&ordinal.0)
+        (self.start..self.end()).contains(&ordinal.0) && !self.extras.reserved.contains(ordinal.0)
+    }
+
+    /// The ordinal that has `count` pods of the set below it. Reserved ordinals have none.
+    pub fn ordinal_after(&self, count: u32) -> u32 {
+        self.extras.reserved.nth(self.start, count)
     }
 
     /// Name of the pod with this ordinal.
@@ -302,18 +330,17 @@ impl SetSpec {
 
     /// Number of pods that may be unavailable during an update, at least 1.
     pub fn max_unavailable(&self) -> u32 {
-        match &self.strategy {
-            UpdateStrategy::RollingUpdate(Some(RollingUpdate { max_unavailable: Some(it), .. })) => {
-                it.of(self.replicas)
-            }
-            _ => 1,
-        }
+        let in_spec = match &self.strategy {
+            UpdateStrategy::RollingUpdate(block) => block.as_ref().and_then(|it| it.max_unavailable),
+            UpdateStrategy::OnDelete | UpdateStrategy::Recreate => return 1,
+        };
+        in_spec.or(self.extras.max_unavailable).map_or(1, |it| it.of(self.replicas))
     }
 
-    /// Lowest ordinal that an update may touch.
+    /// Lowest ordinal that an update may touch. The partition counts pods.
     pub fn first_updatable(&self) -> u32 {
         match &self.strategy {
-            UpdateStrategy::RollingUpdate(Some(it)) => self.start.saturating_add(it.partition),
+            UpdateStrategy::RollingUpdate(Some(it)) => self.ordinal_after(it.partition),
             _ => self.start,
         }
     }

@@ -1,7 +1,8 @@
 //! Sets, pods and plans in a few letters, for the tables of the tests.
 //!
 //! Set: `3xA→B partition=1 start=5 max=2 minready=10 retain=DR history=2 parallel noblock ondelete recreate claims
-//! deleting`: 3 replicas, current revision A, update revision B.
+//! deleting`: 3 replicas, current revision A, update revision B. Annotations: `unstick budget=2 reserve=1,3-5 manage=Parallel
+//! grow=InPlace`.
 //! Pods: `0A` pod 0 at revision A, ready for an hour; then `!` running but not ready, `?` pending, `f` failed, `s`
 //! succeeded, `-` terminating, a digit: ready for so many seconds, `_` lacks its claim volume, `x` lacks its identity
 //! label. Among them `c0` the claim of ordinal 0 (`-` terminating, `~` owned by an earlier pod 0) and `t0`: a pod
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::extras;
 use super::model::{
     ClaimView, LABEL_POD_NAME, LABEL_REVISION, Ordinal, Owner, Phase, PodView, RevisionView, SetSpec,
 };
@@ -81,10 +83,22 @@ pub fn set(text: &str) -> SetSpec {
                 spec["persistentVolumeClaimRetentionPolicy"] =
                     json!({ "whenDeleted": retain(letters[0]), "whenScaled": retain(letters[1]) });
             }
+            "unstick" => annotate(&mut raw, extras::UNSTICK, "outdated"),
+            "budget" => annotate(&mut raw, extras::MAX_UNAVAILABLE, value),
+            "reserve" => annotate(&mut raw, extras::RESERVE_ORDINALS, value),
+            "manage" => annotate(&mut raw, extras::POD_MANAGEMENT_POLICY, value),
+            "grow" => {
+                annotate(&mut raw, extras::CLAIMS, "{\"data\":{\"storage\":\"2Gi\"}}");
+                annotate(&mut raw, extras::CLAIM_UPDATE, value);
+            }
             other => panic!("unknown word {other}"),
         }
     }
     set_from(raw)
+}
+
+fn annotate(raw: &mut Value, name: &str, value: &str) {
+    raw["metadata"]["annotations"][name] = json!(value);
 }
 
 fn leading_number(text: &str) -> (u32, &str) {
@@ -98,6 +112,7 @@ pub fn new_pod(ordinal: u32, revision: &str, uid: &str) -> PodView {
         key: ObjectKey::new("demo", name.as_str()),
         uid: uid.into(),
         resource_version: "1".into(),
+        created: None,
         labels: [("app", "web"), (LABEL_POD_NAME, &name), (LABEL_REVISION, revision)]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
@@ -160,6 +175,9 @@ pub fn claim(set: &SetSpec, ordinal: Ordinal, owners: &str) -> ClaimView {
         resource_version: "1".into(),
         deleting: false,
         owners: owners.split_whitespace().map(owner).collect(),
+        requested: None,
+        class: "fast".into(),
+        bound: true,
     }
 }
 
@@ -250,6 +268,7 @@ pub fn show_action(action: &Action) -> String {
             let owners: Vec<_> = owners.iter().map(|it| it.kind.as_str()).collect();
             format!("own {} [{}]", claim.key.name, owners.join(" "))
         }
+        Action::GrowClaim { claim, size, .. } => format!("grow {} to {size}", claim.key.name),
         Action::CreatePod { ordinal, release } => format!("create {ordinal}{}", letter_of(&release.name)),
         Action::RepairPod(it) => format!("repair {}", it.ordinal.unwrap()),
         Action::DeletePod { pod, reason } => {

@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::growth::{self, SmallClaims};
 use super::model::{
     ClaimView, Ordinal, Owner, PodManagement, PodView, RevisionView, SetSpec, SetStatus, UpdateStrategy,
 };
 use super::revision::{self, Change, NewRevision, Release};
 use super::{scale, status, update};
+use crate::model::quantity::Quantity;
 
 /// What the cache shows of one set.
 #[derive(Debug, Default)]
@@ -34,6 +36,9 @@ pub struct Observed {
     pub revisions: Vec<Arc<RevisionView>>,
     /// Ordinals of a Parallel set whose last writes failed, each with when to try again.
     pub backing_off: BTreeMap<Ordinal, Timestamp>,
+    /// Whether volumes of a storage class can grow, by name, for the classes that [`super::growth::classes`] names.
+    /// One that can not be read is missing.
+    pub expandable: BTreeMap<String, bool>,
     /// How many revision names collided so far: the stored count, raised when a plan met a collision.
     pub collision_count: i32,
 }
@@ -104,6 +109,15 @@ pub enum Action {
         claim: Arc<ClaimView>,
         /// All its owner references from now on.
         owners: Vec<Owner>,
+    },
+    /// Request more storage for a claim.
+    GrowClaim {
+        /// Whose claim.
+        ordinal: Ordinal,
+        /// The claim.
+        claim: Arc<ClaimView>,
+        /// What it requests from now on.
+        size: Quantity,
     },
     /// Create a pod.
     CreatePod {
@@ -228,6 +242,10 @@ pub(super) struct Draft<'a> {
     pub steps: Vec<Step>,
     pub waits: Vec<Wait>,
     pub warnings: Vec<Warning>,
+    /// When something will be due that no event tells.
+    pub look_again: Vec<Timestamp>,
+    /// Claims that stay smaller than asked for.
+    pub small: SmallClaims,
 }
 
 impl Draft<'_> {
@@ -257,7 +275,7 @@ impl Draft<'_> {
 
 /// Decides the next writes for one set. Same arguments, same plan.
 ///
-/// `now` decides `minReadySeconds` and nothing else. A plan without steps and waits means the goal is reached.
+/// `now` decides `minReadySeconds`, the age of pods and what is tried again. A plan without steps and waits means the goal is reached.
 pub fn plan(set: &SetSpec, observed: &Observed, now: Timestamp) -> Plan {
     let selection = revision::select(set, &observed.revisions, observed.collision_count);
     let mut replicas = Vec::with_capacity(observed.pods.len());
@@ -305,10 +323,13 @@ pub fn plan(set: &SetSpec, observed: &Observed, now: Timestamp) -> Plan {
         condemned,
         steps: Vec::new(),
         waits: Vec::new(),
-        warnings: Vec::new(),
+        warnings: set.extras.refused.clone(),
+        look_again: Vec::new(),
+        small: SmallClaims::new(),
     };
     revisions(&mut draft, selection.change);
     pods(&mut draft);
+    growth::tell(&mut draft);
     history(&mut draft);
     let requeue_after = requeue(&draft);
     let Draft { steps, waits, warnings, .. } = draft;
@@ -346,12 +367,14 @@ fn history(draft: &mut Draft) {
     draft.push(Phase::History, None, actions);
 }
 
-/// How long until a ready pod becomes available or a failing ordinal is tried again, whichever is first.
+/// How long until a ready pod becomes available, a failing ordinal is tried again, or a pod that holds things up is old
+/// enough to go, whichever is first.
 fn requeue(draft: &Draft) -> Option<Duration> {
     let seconds = draft.set.min_ready_seconds;
     let pods = draft.replicas.iter().chain(&draft.condemned).filter(|_| seconds > 0);
     let available = pods.filter_map(|it| it.available_at(seconds));
-    let due = available.chain(draft.observed.backing_off.values().copied());
+    let others = draft.observed.backing_off.values().chain(&draft.look_again).copied();
+    let due = available.chain(others);
     let next = due.filter(|it| *it > draft.now).min()?;
     Some(next.duration_since(draft.now).unsigned_abs())
 }

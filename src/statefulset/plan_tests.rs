@@ -128,6 +128,30 @@ fn claims() {
 }
 
 #[test]
+#[rustfmt::skip]
+fn extras() {
+    check(&[
+        ("a broken outdated pod goes",                   "3xA→B unstick",                 "0A 1A 2C!",   "delete 2!"),
+        ("the lowest one only",                          "3xA→B unstick",                 "0A 1A! 2C!",  "delete 1!"),
+        ("not one that is being updated",                "3xA→B unstick",                 "0A 1A 2B!",   "wait 2"),
+        ("nor below the partition",                      "3xA→B unstick partition=2",     "0A 1A! 2B",   "wait 1"),
+        ("nor under OnDelete",                           "3xA→B unstick ondelete",        "0A 1A! 2A",   "wait 1"),
+        ("nor a terminating one",                        "3xA→B unstick",                 "0A 1A 2A!-",  "wait 2"),
+        ("it comes back at the update",                  "3xA→B unstick noblock",         "1A 2A",       "create 0B"),
+        ("a budget where the field is absent",           "4xA→B noblock budget=2",        "0A 1A 2A 3A", "delete 3, delete 2"),
+        ("the field comes first",                        "4xA→B max=1 budget=2",          "0A 1A 2A 3A", "delete 3"),
+        ("reserved ordinals are left out",               "3xA reserve=1,3-5",             "0A 2A",       "create 6A"),
+        ("a pod on one is condemned",                    "2xA reserve=1",                 "0A 1A 2A",    "delete 1"),
+        ("but not before the new top is there",          "2xA reserve=1",                 "0A 1A",       "create 2A"),
+        ("the partition counts pods",                    "3xA→B reserve=1 partition=1",   "0A 2A 3A",    "delete 3"),
+        ("and says what a lost pod comes back at",       "3xA→B reserve=1 partition=2",   "0A 3B",       "create 2A"),
+        ("all at once",                                  "2xA manage=Parallel",           "",            "create 0A, create 1A"),
+        ("one by one",                                   "2xA parallel manage=OrderedReady", "",         "create 0A"),
+        ("nothing in between is understood",             "2xA manage=Burst",              "",            "create 0A"),
+    ]);
+}
+
+#[test]
 fn revisions() {
     #[rustfmt::skip]
     let cases = [

@@ -34,6 +34,7 @@ impl World {
         Observed {
             pods: self.pods.values().cloned().map(Arc::new).collect(),
             claims: self.claims.iter().map(|(name, it)| (name.clone(), Arc::new(it.clone()))).collect(),
+            expandable: [("fast".to_owned(), true)].into(),
             revisions: self.revisions.iter().cloned().map(Arc::new).collect(),
             ..Observed::default()
         }
@@ -88,9 +89,14 @@ impl World {
             Action::OwnClaim { claim, owners } => {
                 self.claims.get_mut(&claim.key.name).unwrap().owners.clone_from(owners);
             }
+            Action::GrowClaim { claim, size, .. } => {
+                let it = self.claims.get_mut(&claim.key.name).unwrap();
+                assert!(it.requested.is_none_or(|it| it < *size), "claims only grow");
+                it.requested = Some(*size);
+            }
             Action::CreatePod { ordinal, release } => {
                 if ordered {
-                    let mut lower = (self.set.start..ordinal.0).map(Ordinal);
+                    let mut lower = self.set.ordinals().take_while(|it| it < ordinal);
                     let ready = lower.all(|it| self.pods.get(&it).is_some_and(|it| self.available(it)));
                     assert!(ready, "INV-6: every lower ordinal is available");
                 }
@@ -204,7 +210,7 @@ impl World {
 
     fn reached(&self) -> Result<(), String> {
         let set = &self.set;
-        let want: Vec<_> = (set.start..set.end()).map(Ordinal).collect();
+        let want: Vec<_> = set.ordinals().collect();
         let got: Vec<_> = self.pods.keys().copied().collect();
         if want != got {
             return Err(format!("ordinals {got:?}, not {want:?}"));
@@ -261,11 +267,14 @@ fn specs() -> impl Strategy<Value = String> {
     let revisions = prop_oneof![Just("A"), Just("A→B"), Just("B→A"), Just("B→C")];
     let retain = prop_oneof![Just(""), Just("retain=DR"), Just("retain=RD"), Just("retain=DD")];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), 0..3_u32, 0..3_u32);
-    (0..5_u32, revisions, strategy, retain, flags).prop_map(
-        |(replicas, revisions, strategy, retain, (parallel, claims, slow, start, history))| {
+    let words =
+        ["unstick", "budget=2", "reserve=1,3-4", "manage=Parallel", "manage=OrderedReady", "grow=InPlace"];
+    let extras = prop::sample::subsequence(words.to_vec(), 0..=3).prop_map(|it| it.join(" "));
+    (0..5_u32, revisions, strategy, retain, flags, extras).prop_map(
+        |(replicas, revisions, strategy, retain, (parallel, claims, slow, start, history), extras)| {
             let flag = |it: bool, word: &'static str| if it { word } else { "" };
             format!(
-                "{replicas}x{revisions} {strategy} {retain} start={start} history={history} {} {} {}",
+                "{replicas}x{revisions} {strategy} {retain} start={start} history={history} {} {} {} {extras}",
                 flag(parallel, "parallel"),
                 flag(claims, "claims"),
                 flag(slow, "minready=7"),

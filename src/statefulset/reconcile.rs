@@ -3,7 +3,7 @@
 //! A key is not planned before the caches show every write of the sync before it (DES-2); the watch event that
 //! shows the last one names the key again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use super::api::{ApiError, Kind, WriteApi};
 use super::apply::{Applier, ApplyError, Views};
 use super::backoff::Backoffs;
 use super::claim;
+use super::classes::Classes;
 use super::events::{Recorder, Severity};
 use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
 use super::plan::{Observed, Plan, plan};
 use super::scale::CREATES_MAX;
-use super::{index, status};
+use super::{growth, index, status};
 use crate::k8s::watch::Store;
 use crate::model::ObjectKey;
 use crate::runtime::{Barrier, Next, Reconcile};
@@ -62,6 +63,7 @@ pub struct Reconciler {
     api: WriteApi,
     events: Recorder,
     backoffs: Mutex<Backoffs>,
+    classes: Classes,
     now: fn() -> Timestamp,
 }
 
@@ -74,7 +76,16 @@ impl Reconciler {
             claims: Arc::new(stores.claims.clone()),
             revisions: Arc::new(stores.revisions.clone()),
         };
-        Self { stores, views, barrier: Barrier::default(), api, events, backoffs: Mutex::default(), now }
+        Self {
+            stores,
+            views,
+            barrier: Barrier::default(),
+            api,
+            events,
+            backoffs: Mutex::default(),
+            classes: Classes::default(),
+            now,
+        }
     }
 
     fn candidates(&self, set: &SetSpec) -> Vec<Arc<PodView>> {
@@ -93,7 +104,7 @@ impl Reconciler {
         let namespace = set.key.namespace.as_str();
         let present: HashSet<Ordinal> = pods.iter().filter_map(|it| it.ordinal).collect();
         // A plan looks no further than this many ordinals.
-        let range = (set.start..set.end()).take(CREATES_MAX + pods.len()).map(Ordinal);
+        let range = set.ordinals().take(CREATES_MAX + pods.len());
         let mut taken = BTreeSet::new();
         let mut claims = HashMap::new();
         let mut add_claims = |ordinal| {
@@ -114,7 +125,7 @@ impl Reconciler {
 
         let collision_count = set.status.collision_count.unwrap_or(0);
         let backing_off = self.backoffs().of(set, now);
-        Observed { pods, taken, claims, revisions, collision_count, backing_off }
+        Observed { pods, taken, claims, revisions, collision_count, backing_off, expandable: BTreeMap::new() }
     }
 
     /// Revisions of the set, and those of nobody that match its selector unless the set goes.
@@ -198,6 +209,8 @@ impl Reconciler {
         }
 
         let mut observed = self.observe(&set, claimed.kept, revisions, now);
+        let classes = growth::classes(&set, &observed);
+        observed.expandable = self.classes.expandable(&self.api, classes, now).await;
         let plan = loop {
             let plan = plan(&set, &observed, now);
             match applier.revisions(&plan.steps).await {

@@ -9,10 +9,13 @@
 use std::sync::Arc;
 
 use super::desired;
+use super::extras::ClaimUpdate;
+use super::growth;
 use super::model::{Ordinal, Phase as PodPhase, PodView, UpdateStrategy};
 use super::plan::{Action, Cause, Draft, Flow, Phase, Reason};
 use super::retention;
 use super::revision::Release;
+use super::update;
 
 /// Most pods one plan creates. The rest follow in the next one; a set of any size costs bounded memory.
 pub(super) const CREATES_MAX: usize = 5_000;
@@ -26,7 +29,8 @@ pub(super) fn replicas(draft: &mut Draft) -> Flow {
     let threshold = first_at_update(draft, &pods);
     let mut flow = Flow::Continue;
     let mut creates = 0;
-    for ordinal in (draft.set.start..draft.set.end()).map(Ordinal) {
+    let set = draft.set;
+    for ordinal in set.ordinals() {
         let pod = left.next_if(|it| it.ordinal == Some(ordinal));
         if !draft.ordered() && draft.observed.backing_off.contains_key(&ordinal) {
             draft.wait(ordinal, Cause::BackingOff);
@@ -59,15 +63,15 @@ pub(super) fn replicas(draft: &mut Draft) -> Flow {
 /// Differs: the count is that of this observation, not the one last stored in the status, so that a crash between
 /// a deletion and the status write can not bring a pod back at the old revision. Nor does it apply to Parallel:
 /// there the 1.37 update deletes an outdated pod that is not available whatever the budget, so that a pod brought
-/// back at the current revision would be deleted as soon as it exists, for ever.
+/// back at the current revision would be deleted as soon as it exists, for ever. The same holds for `unstick`.
 fn first_at_update(draft: &Draft, pods: &[&Arc<PodView>]) -> u32 {
     match &draft.set.strategy {
-        UpdateStrategy::RollingUpdate(Some(it)) => draft.set.start.saturating_add(it.partition),
-        UpdateStrategy::RollingUpdate(None) if draft.ordered() => {
+        UpdateStrategy::RollingUpdate(Some(_)) => draft.set.first_updatable(),
+        UpdateStrategy::RollingUpdate(None) if draft.ordered() && draft.set.extras.unstick.is_none() => {
             let current =
-                |it: &&&Arc<PodView>| it.created() && !it.deleting && it.revision() == draft.current.name;
+                |it: &&&Arc<PodView>| it.is_created() && !it.deleting && it.revision() == draft.current.name;
             let count = pods.iter().chain(&draft.condemned).filter(current).count();
-            draft.set.start.saturating_add(u32::try_from(count).unwrap_or(u32::MAX))
+            draft.set.ordinal_after(u32::try_from(count).unwrap_or(u32::MAX))
         }
         _ => 0,
     }
@@ -121,6 +125,9 @@ fn missing(draft: &mut Draft, ordinal: Ordinal, release: Arc<Release>) -> Flow {
             return Flow::Stop;
         }
     }
+    if set.extras.claim_update != ClaimUpdate::OnClaimDelete {
+        growth::grow(draft, ordinal, &mut actions);
+    }
     actions.push(Action::CreatePod { ordinal, release });
     draft.push(Phase::Replicas, Some(ordinal), actions);
     Flow::Stop
@@ -153,6 +160,9 @@ fn existing(draft: &mut Draft, ordinal: Ordinal, pod: &Arc<PodView>) -> Flow {
     if reached || pod.phase == PodPhase::Pending {
         claim_owners(draft, ordinal, pod, &mut actions);
     }
+    if reached && draft.set.extras.claim_update == ClaimUpdate::InPlace {
+        growth::grow(draft, ordinal, &mut actions);
+    }
     if reached && !pod.deleting {
         if !desired::identity_matches(pod) {
             actions.push(Action::RepairPod(Arc::clone(pod)));
@@ -167,6 +177,9 @@ fn existing(draft: &mut Draft, ordinal: Ordinal, pod: &Arc<PodView>) -> Flow {
     }
     draft.push(Phase::Replicas, Some(ordinal), actions);
     match pause {
+        Some(Cause::NotReady | Cause::NotAvailable) if draft.ordered() && update::unstick(draft, pod) => {
+            Flow::Stop
+        }
         Some(cause) => {
             draft.wait(ordinal, cause);
             Flow::Stop

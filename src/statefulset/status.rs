@@ -27,7 +27,7 @@ pub fn compute<'p>(
         collision_count: Some(collision_count),
         ..SetStatus::default()
     };
-    for pod in pods.filter(|it| it.created()) {
+    for pod in pods.filter(|it| it.is_created()) {
         status.replicas += 1;
         status.ready_replicas += u32::from(pod.ready());
         status.available_replicas += u32::from(pod.available(set.min_ready_seconds, now));

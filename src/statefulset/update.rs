@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use super::desired;
 use super::model::{PodView, UpdateStrategy};
 use super::plan::{Action, Cause, Draft, Flow, Phase, Reason};
@@ -48,6 +50,31 @@ pub(super) fn rolling(draft: &mut Draft) {
         let delete = Action::DeletePod { pod, reason: Reason::Outdated };
         draft.push(Phase::Update, ordinal, vec![delete]);
     }
+}
+
+/// Plans the replacement of a pod that holds up OrderedReady, if the set asks for it (`extras::UNSTICK`): the pod is
+/// outdated, not available, old enough, and an update may touch it. Returns whether it goes.
+///
+/// It is the lowest such pod, and nothing else goes in the same plan. It comes back at the update revision, so it goes
+/// once; that it is not available costs nobody anything.
+pub(super) fn unstick(draft: &mut Draft, pod: &Arc<PodView>) -> bool {
+    let (Some(age), UpdateStrategy::RollingUpdate(_)) = (draft.set.extras.unstick, &draft.set.strategy)
+    else {
+        return false;
+    };
+    let updatable = pod.ordinal.is_some_and(|it| it.0 >= draft.set.first_updatable());
+    if !updatable || !is_outdated(draft, pod) {
+        return false;
+    }
+    let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+    let due = pod.created.and_then(|it| it.checked_add(age).ok());
+    if let Some(due) = due.filter(|it| *it > draft.now) {
+        draft.look_again.push(due);
+        return false;
+    }
+    let delete = Action::DeletePod { pod: Arc::clone(pod), reason: Reason::OutdatedUnavailable };
+    draft.push(Phase::Replicas, pod.ordinal, vec![delete]);
+    true
 }
 
 /// Recreate: while an outdated pod exists, all of them go and none is created.

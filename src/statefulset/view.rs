@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::model::{LABEL_REVISION, Ordinal, parse_pod_name};
 use super::revision;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, quantity::Quantity};
 
 /// An owner reference, reduced to identity and the controller flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct PodView {
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// The controller reference, if any.
@@ -111,6 +113,7 @@ impl PodView {
             key,
             uid: pod.metadata.uid.unwrap_or_default(),
             resource_version: pod.metadata.resource_version.unwrap_or_default(),
+            created: pod.metadata.creation_timestamp.map(|it| it.0),
             labels: pod.metadata.labels.unwrap_or_default(),
             owner,
             phase: match status.phase.as_deref() {
@@ -141,7 +144,7 @@ impl PodView {
     }
 
     /// The API server has accepted it: upstream's `isCreated`.
-    pub fn created(&self) -> bool {
+    pub fn is_created(&self) -> bool {
         self.phase != Phase::Unset
     }
 
@@ -176,17 +179,28 @@ pub struct ClaimView {
     pub deleting: bool,
     /// `metadata.ownerReferences`, in order.
     pub owners: Vec<Owner>,
+    /// `spec.resources.requests.storage`.
+    pub requested: Option<Quantity>,
+    /// `spec.storageClassName`; empty for none.
+    pub class: String,
+    /// `status.phase` is Bound.
+    pub bound: bool,
 }
 
 impl ClaimView {
     /// Narrows a claim. `None` for an object without a name.
     pub fn narrow(claim: PersistentVolumeClaim) -> Option<Self> {
+        let spec = claim.spec.unwrap_or_default();
+        let requests = spec.resources.and_then(|it| it.requests).unwrap_or_default();
         Some(Self {
             key: key_of(&claim.metadata)?,
             uid: claim.metadata.uid.unwrap_or_default(),
             resource_version: claim.metadata.resource_version.unwrap_or_default(),
             deleting: claim.metadata.deletion_timestamp.is_some(),
             owners: claim.metadata.owner_references.iter().flatten().map(Owner::from).collect(),
+            requested: requests.get("storage").and_then(|it| Quantity::parse(&it.0)),
+            class: spec.storage_class_name.unwrap_or_default(),
+            bound: claim.status.and_then(|it| it.phase).as_deref() == Some("Bound"),
         })
     }
 }

@@ -8,6 +8,7 @@
 
 mod adoption;
 mod claims;
+mod extras;
 mod faults;
 mod management;
 mod revisions;
