@@ -42,7 +42,7 @@ struct Pending {
     write: Write,
 }
 
-/// Writes not yet shown, by the key whose reconcile made them.
+/// Writes not yet shown, by the key whose reconcile made them. Each key waits for its own and for no other's.
 #[derive(Default)]
 pub struct Barrier {
     pending: Mutex<HashMap<ObjectKey, Vec<Pending>>>,

@@ -48,6 +48,7 @@ pub async fn work<R: Reconcile>(
 ) {
     let label = ControllerLabel { controller };
     let depth = metrics.depth.get_or_create(&label).clone();
+    drop(metrics.own_write_wait.get_or_create(&label));
     // Every series exists from the start, at zero: a rate over a series that appears misses its first step.
     for result in ["success", "error", "panic", "waiting"] {
         drop(metrics.reconciles.get_or_create(&ReconcileLabels { controller, result }));
@@ -75,6 +76,12 @@ pub async fn work<R: Reconcile>(
                     tokio::spawn(async move { reconciler.reconcile(&work_key).await }.in_current_span())
                         .await;
                 metrics.duration.get_or_create(&label).observe(started.elapsed().as_secs_f64());
+                let now = Instant::now();
+                if matches!(outcome, Ok(Ok(Next::OwnWrites))) {
+                    queue.with(|it| it.waits(&key, now));
+                } else if let Some(waited) = queue.with(|it| it.waited(&key, now)) {
+                    metrics.own_write_wait.get_or_create(&label).observe(waited.as_secs_f64());
+                }
                 let result = finish(&queue, &key, outcome);
                 metrics.reconciles.get_or_create(&ReconcileLabels { controller, result }).inc();
             }
@@ -104,7 +111,7 @@ fn finish<E: std::error::Error>(
         }
     };
     queue.with(|it| {
-        let after = if failed { Some(it.failed(key)) } else { after };
+        let after = if failed { Some(it.failed(key, Instant::now())) } else { after };
         if !failed && result != "waiting" {
             it.succeeded(key);
         }
@@ -151,6 +158,50 @@ mod tests {
                     Ok(Next::Event)
                 }
             }
+        }
+    }
+
+    /// Waits for its own writes twice, each shown by an event a second later, then is done.
+    struct Behind {
+        looks: Mutex<u32>,
+        queue: Workqueue,
+        done: CancellationToken,
+    }
+
+    impl Reconcile for Behind {
+        type Error = NotYet;
+
+        async fn reconcile(&self, key: &ObjectKey) -> Result<Next, NotYet> {
+            let mut looks = self.looks.lock().expect("unpoisoned");
+            *looks += 1;
+            if *looks < 3 {
+                self.queue.add_after(key.clone(), Duration::from_secs(1));
+                return Ok(Next::OwnWrites);
+            }
+            self.done.cancel();
+            Ok(Next::Event)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_event_that_shows_our_writes_ends_the_wait_for_them() {
+        let done = CancellationToken::new();
+        let (queue, metrics) = (Workqueue::default(), ControllerMetrics::default());
+        let reconciler = Arc::new(Behind { looks: Mutex::new(0), queue: queue.clone(), done: done.clone() });
+        queue.add(ObjectKey::new("ns", "a"));
+        let started = Instant::now();
+        work("test", reconciler, queue, 1, metrics.clone(), done).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(2), "long before the second look");
+        let mut text = String::new();
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("it is text");
+        for line in [
+            "own_write_wait_seconds_sum{controller=\"test\"} 2.0",
+            "own_write_wait_seconds_count{controller=\"test\"} 1",
+            "reconciles_total{controller=\"test\",result=\"waiting\"} 2",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
         }
     }
 

@@ -29,6 +29,7 @@ pub struct ControllerMetrics {
     pub(super) depth: Family<ControllerLabel, Gauge>,
     pub(super) reconciles: Family<ReconcileLabels, Counter>,
     pub(super) duration: Family<ControllerLabel, Histogram>,
+    pub(super) own_write_wait: Family<ControllerLabel, Histogram>,
 }
 
 impl Default for ControllerMetrics {
@@ -37,6 +38,9 @@ impl Default for ControllerMetrics {
             depth: Family::default(),
             reconciles: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 10))),
+            own_write_wait: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, 4.0, 10))
+            }),
         }
     }
 }
@@ -50,6 +54,11 @@ impl ControllerMetrics {
             "reconcile_duration_seconds",
             "Time of one reconcile, writes included",
             self.duration.clone(),
+        );
+        registry.register(
+            "own_write_wait_seconds",
+            "Time from the first look at a key whose own writes the caches did not show until they did",
+            self.own_write_wait.clone(),
         );
     }
 }

@@ -17,6 +17,10 @@ use crate::model::ObjectKey;
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// Longest retry delay of a failing key (client-go `DefaultTypedControllerRateLimiter`).
 const BACKOFF_LONGEST: Duration = Duration::from_secs(1000);
+/// Failures of all keys together are retried this far apart (the same, 10 a second) ...
+const RETRY_SPACING: Duration = Duration::from_millis(100);
+/// ... once this many were retried at once.
+const RETRY_BURST: u32 = 100;
 
 /// The queue as a value.
 #[derive(Debug, Default)]
@@ -28,6 +32,10 @@ pub struct Queue {
     delayed: BTreeSet<(Instant, ObjectKey)>,
     delayed_until: HashMap<ObjectKey, Instant>,
     failures: HashMap<ObjectKey, u32>,
+    /// When the bucket of retries is full again; `None` while it never was used.
+    retries_full: Option<Instant>,
+    /// Keys that wait for their own writes, each since when.
+    waiting: HashMap<ObjectKey, Instant>,
 }
 
 impl Queue {
@@ -76,12 +84,26 @@ impl Queue {
         }
     }
 
-    /// The delay before the next try of a key that just failed: 5 ms, doubled per failure, at most 1000 s.
-    pub fn failed(&mut self, key: &ObjectKey) -> Duration {
+    /// The delay before the next try of a key that just failed: 5 ms, doubled per failure, at most 1000 s; longer if
+    /// more than 100 keys failed lately, of which 10 a second get their turn.
+    pub fn failed(&mut self, key: &ObjectKey, now: Instant) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         let delay = BACKOFF_FIRST.saturating_mul(1 << (*failures).min(30));
         *failures += 1;
-        delay.min(BACKOFF_LONGEST)
+        let full = self.retries_full.map_or(now, |it| it.max(now)) + RETRY_SPACING;
+        self.retries_full = Some(full);
+        let turn = full.duration_since(now).saturating_sub(RETRY_SPACING * RETRY_BURST);
+        delay.min(BACKOFF_LONGEST).max(turn)
+    }
+
+    /// Notes that `key` waits for its own writes.
+    pub fn waits(&mut self, key: &ObjectKey, now: Instant) {
+        self.waiting.entry(key.clone()).or_insert(now);
+    }
+
+    /// How long `key` waited for its own writes, which it no longer does; `None` if it did not.
+    pub fn waited(&mut self, key: &ObjectKey, now: Instant) -> Option<Duration> {
+        self.waiting.remove(key).map(|since| now.duration_since(since))
     }
 
     /// Forgets the failures of `key`.
@@ -196,11 +218,23 @@ mod tests {
 
     #[test]
     fn backoff_doubles_is_bounded_and_is_forgotten_on_success() {
-        let mut queue = Queue::default();
-        let delays: Vec<_> = (0..40).map(|_| queue.failed(&key("a"))).collect();
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let delays: Vec<_> = (0..40).map(|_| queue.failed(&key("a"), now)).collect();
         assert_eq!(delays[..3], [5, 10, 20].map(Duration::from_millis));
         assert_eq!(delays[39], BACKOFF_LONGEST);
         queue.succeeded(&key("a"));
-        assert_eq!(queue.failed(&key("a")), BACKOFF_FIRST);
+        assert_eq!(queue.failed(&key("a"), now), BACKOFF_FIRST);
+    }
+
+    #[test]
+    fn many_failing_keys_take_turns() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let mut failed = |number: u32, at| queue.failed(&key(&number.to_string()), at);
+        for number in 0..100 {
+            assert_eq!(failed(number, now), BACKOFF_FIRST, "{number}");
+        }
+        assert_eq!(failed(100, now), Duration::from_millis(100));
+        assert_eq!(failed(109, now), Duration::from_millis(200));
+        assert_eq!(failed(110, now + Duration::from_secs(60)), BACKOFF_FIRST, "later there is room again");
     }
 }
