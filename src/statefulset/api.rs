@@ -154,7 +154,7 @@ impl ApiError {
                 kube::Error::Api(status) => status.message.clone(),
                 other => other.to_string(),
             },
-            other => other.to_string(),
+            Self::NamespaceTerminating { .. } => self.to_string(),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Sources: apps/v1 `StatefulSetSpec`; kubernetes `pkg/controller/statefulset/stateful_set_utils.go`.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
@@ -325,7 +325,15 @@ impl SetSpec {
 
     /// Name of the claim of `template` for this ordinal. Volume zone spreading parses this shape.
     pub fn claim_name(&self, template: &ClaimTemplate, ordinal: Ordinal) -> String {
-        format!("{}-{}-{ordinal}", template.name, self.key.name)
+        let mut name = String::new();
+        self.write_claim_name(template, ordinal, &mut name);
+        name
+    }
+
+    /// Appends that name to `out`.
+    pub fn write_claim_name(&self, template: &ClaimTemplate, ordinal: Ordinal, out: &mut String) {
+        out.extend([template.name.as_str(), "-", self.key.name.as_str(), "-"]);
+        let _ = write!(out, "{ordinal}");
     }
 
     /// Number of pods that may be unavailable during an update, at least 1.

@@ -17,7 +17,8 @@ use jiff::Timestamp;
 
 use super::growth::{self, SmallClaims};
 use super::model::{
-    ClaimView, Ordinal, Owner, PodManagement, PodView, RevisionView, SetSpec, SetStatus, UpdateStrategy,
+    ClaimTemplate, ClaimView, Ordinal, Owner, PodManagement, PodView, RevisionView, SetSpec, SetStatus,
+    UpdateStrategy,
 };
 use super::revision::{self, Change, NewRevision, Release};
 use super::{scale, status, update};
@@ -246,9 +247,11 @@ pub(super) struct Draft<'a> {
     pub look_again: Vec<Timestamp>,
     /// Claims that stay smaller than asked for.
     pub small: SmallClaims,
+    /// Room for a name, so that looking up a claim allocates nothing.
+    pub name: String,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub fn ordered(&self) -> bool {
         self.set.management == PodManagement::OrderedReady
     }
@@ -256,6 +259,13 @@ impl Draft<'_> {
     /// Terminating, or not available.
     pub fn unavailable(&self, pod: &PodView) -> bool {
         pod.deleting || !pod.available(self.set.min_ready_seconds, self.now)
+    }
+
+    /// The claim of one template for `ordinal`, if it exists.
+    pub fn claim(&mut self, template: &ClaimTemplate, ordinal: Ordinal) -> Option<&'a Arc<ClaimView>> {
+        self.name.clear();
+        self.set.write_claim_name(template, ordinal, &mut self.name);
+        self.observed.claims.get(self.name.as_str())
     }
 
     pub fn push(&mut self, phase: Phase, ordinal: Option<Ordinal>, actions: Vec<Action>) {
@@ -326,6 +336,7 @@ pub fn plan(set: &SetSpec, observed: &Observed, now: Timestamp) -> Plan {
         warnings: set.extras.refused.clone(),
         look_again: Vec::new(),
         small: SmallClaims::new(),
+        name: String::new(),
     };
     revisions(&mut draft, selection.change);
     pods(&mut draft);
@@ -357,6 +368,12 @@ fn pods(draft: &mut Draft) {
 
 /// Trims what is neither current, update nor named by a pod.
 fn history(draft: &mut Draft) {
+    // Most sets are within the limit even if no pod names a revision; then there is no need to ask the pods.
+    let in_use = [draft.current.name.as_str(), draft.update.name.as_str()];
+    let within = |it: &str| in_use.contains(&it);
+    if revision::beyond_history(draft.set.history_limit, &draft.observed.revisions, within).is_empty() {
+        return;
+    }
     let names = draft.observed.pods.iter().map(|it| it.revision());
     let live: HashSet<&str> =
         names.chain([draft.current.name.as_str(), draft.update.name.as_str()]).collect();

@@ -205,8 +205,7 @@ fn missing_claims(draft: &mut Draft, ordinal: Ordinal, actions: &mut Vec<Action>
 
 fn claim_owners(draft: &mut Draft, ordinal: Ordinal, pod: &PodView, actions: &mut Vec<Action>) {
     for template in &draft.set.claim_templates {
-        let name = draft.set.claim_name(template, ordinal);
-        let Some(claim) = draft.observed.claims.get(&name) else { continue };
+        let Some(claim) = draft.claim(template, ordinal) else { continue };
         let verdict = retention::verdict(draft.set, pod, claim);
         if let Some(owners) = verdict.owners {
             actions.push(Action::OwnClaim { claim: Arc::clone(claim), owners });
@@ -215,7 +214,8 @@ fn claim_owners(draft: &mut Draft, ordinal: Ordinal, pod: &PodView, actions: &mu
             draft.warn(
                 "ConflictingController",
                 format!(
-                    "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim"
+                    "PersistentVolumeClaim {} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim",
+                    claim.key.name
                 ),
             );
         }

@@ -185,3 +185,44 @@ async fn no_plan_is_made_on_a_view_older_than_our_last_write() {
     }
     assert_eq!(world.sync().await, ["status"]);
 }
+
+#[tokio::test]
+async fn a_write_of_any_kind_is_waited_for() {
+    let set = web(1, with_claims("Delete", "Delete"));
+    for kind in ["sets", "pods", "claims", "revisions"] {
+        let world = World::with(set.clone()).await;
+        world.sync().await;
+        world.refresh_but(kind).await;
+        let (next, lines) = world.reconcile().await;
+        assert_eq!((next, lines), (Ok(Next::OwnWrites), Vec::new()), "the cache of {kind} is behind");
+        world.settle().await;
+    }
+    // A deletion shows when the pod is terminating or gone, a changed owner when the claim has it.
+    for kind in ["pods", "claims"] {
+        let world = World::with(set.clone()).await;
+        world.settle().await;
+        world.edit(json!({ "spec": { "replicas": 0 } })).await;
+        assert_eq!(world.sync().await[..2], ["own claim data-web-0 [Pod]", "delete pod web-0"]);
+        world.refresh_but(kind).await;
+        assert_eq!(
+            world.reconcile().await,
+            (Ok(Next::OwnWrites), Vec::new()),
+            "the cache of {kind} is behind"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_set_does_not_wait_for_the_writes_of_another() {
+    let world = World::with(web(1, json!({}))).await;
+    let mut other = web(1, json!({}));
+    other["metadata"]["name"] = json!("other");
+    other["spec"]["selector"]["matchLabels"]["app"] = json!("other");
+    other["spec"]["template"]["metadata"]["labels"]["app"] = json!("other");
+    world.create(other).await;
+    world.refresh().await;
+    world.reconcile().await.0.unwrap();
+    world.reconciler.reconcile(&ObjectKey::new("default", "other")).await.unwrap();
+    let lines = std::mem::take(&mut world.recorded.lock().unwrap().lines);
+    assert_eq!(lines, ["create revision 1", "create pod other-0", "status"]);
+}

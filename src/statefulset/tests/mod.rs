@@ -301,6 +301,11 @@ impl World {
 
     /// Lets the caches catch up.
     async fn refresh(&self) {
+        self.refresh_but("").await;
+    }
+
+    /// Lets the caches catch up, but for one kind.
+    async fn refresh_but(&self, behind: &str) {
         async fn all<K>(api: Api<K>) -> Vec<K>
         where
             K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -308,18 +313,26 @@ impl World {
             api.list(&ListParams::default()).await.unwrap().items
         }
         let resource = kube::api::ApiResource::erase::<StatefulSet>(&());
-        let sets = all(Api::<DynamicObject>::all_with(self.client.clone(), &resource)).await;
-        self.stores.sets.begin_list();
-        self.stores.sets.replace(sets.into_iter().filter_map(narrow_set).collect());
-        let pods = all(Api::<Pod>::all(self.client.clone())).await;
-        self.stores.pods.begin_list();
-        self.stores.pods.replace(pods.into_iter().filter_map(PodView::narrow).collect());
-        let claims = all(Api::<PersistentVolumeClaim>::all(self.client.clone())).await;
-        self.stores.claims.begin_list();
-        self.stores.claims.replace(claims.into_iter().filter_map(ClaimView::narrow).collect());
-        let revisions = all(Api::<ControllerRevision>::all(self.client.clone())).await;
-        self.stores.revisions.begin_list();
-        self.stores.revisions.replace(revisions.into_iter().filter_map(RevisionView::narrow).collect());
+        if behind != "sets" {
+            let sets = all(Api::<DynamicObject>::all_with(self.client.clone(), &resource)).await;
+            self.stores.sets.begin_list();
+            self.stores.sets.replace(sets.into_iter().filter_map(narrow_set).collect());
+        }
+        if behind != "pods" {
+            let pods = all(Api::<Pod>::all(self.client.clone())).await;
+            self.stores.pods.begin_list();
+            self.stores.pods.replace(pods.into_iter().filter_map(PodView::narrow).collect());
+        }
+        if behind != "claims" {
+            let claims = all(Api::<PersistentVolumeClaim>::all(self.client.clone())).await;
+            self.stores.claims.begin_list();
+            self.stores.claims.replace(claims.into_iter().filter_map(ClaimView::narrow).collect());
+        }
+        if behind != "revisions" {
+            let revisions = all(Api::<ControllerRevision>::all(self.client.clone())).await;
+            self.stores.revisions.begin_list();
+            self.stores.revisions.replace(revisions.into_iter().filter_map(RevisionView::narrow).collect());
+        }
     }
 
     /// One reconcile on what the caches hold now: what it asks for and every request it made, in order.
