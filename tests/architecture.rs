@@ -109,6 +109,7 @@ fn what_decides_is_pure() {
         "statefulset/claim.rs",
         "statefulset/backoff.rs",
         "statefulset/extras.rs",
+        "statefulset/rival.rs",
         "statefulset/growth.rs",
         "statefulset/reserved.rs",
         "statefulset/retention.rs",

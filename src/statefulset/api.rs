@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::model::ObjectKey;
 
+/// Its product is our name in managed fields (see `rival`).
+const USER_AGENT: &str = concat!("ordinal/", env!("CARGO_PKG_VERSION"), " statefulset-controller");
+
 /// A kind this controller writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -278,6 +281,7 @@ impl WriteApi {
             .uri(path)
             .header(http::header::CONTENT_TYPE, content)
             .header(http::header::ACCEPT, "application/json")
+            .header(http::header::USER_AGENT, USER_AGENT)
             .body(body)
             .map_err(|it| ApiError::new(kind, object, kube::Error::HttpError(it)))?;
         self.client.request(request).await.map_err(|it| ApiError::new(kind, object, it))

@@ -29,6 +29,7 @@ pub mod reconcile;
 pub mod reserved;
 pub mod retention;
 pub mod revision;
+pub mod rival;
 mod scale;
 pub mod selector;
 pub mod status;

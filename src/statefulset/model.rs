@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::extras::Extras;
 use super::revision;
+use super::rival::StatusWriters;
 use super::selector::Selector;
 pub use super::view::{ClaimView, Owner, Phase, PodView, RevisionView};
 use crate::model::{ObjectKey, quantity::Quantity};
@@ -206,6 +207,8 @@ pub struct SetSpec {
     pub status: SetStatus,
     /// What the annotations ask for beyond Kubernetes.
     pub extras: Extras,
+    /// Who wrote the stored status.
+    pub status_writers: StatusWriters,
 }
 
 /// Why a stored StatefulSet can not be worked on. Nothing helps but a change of the object.
@@ -292,6 +295,7 @@ impl SetSpec {
                 collision_count: int("/status/collisionCount").and_then(|it| i32::try_from(it).ok()),
             },
             extras,
+            status_writers: StatusWriters::narrow(raw.pointer("/metadata/managedFields")),
         })
     }
 

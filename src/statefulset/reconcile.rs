@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::api::{ApiError, Kind, WriteApi};
 use super::apply::{Applier, ApplyError, Views};
@@ -18,6 +18,7 @@ use super::classes::Classes;
 use super::events::{Recorder, Severity};
 use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
 use super::plan::{Observed, Plan, plan};
+use super::rival::rival;
 use super::scale::CREATES_MAX;
 use super::{growth, index, status};
 use crate::k8s::watch::Store;
@@ -198,6 +199,11 @@ impl Reconciler {
             set: &set,
             now,
         };
+        if let Some((pause, warning)) = rival(&set, now) {
+            warn!(object.r#ref = %key, "another controller writes the status of this set, leaving it alone");
+            self.events.record(&set, Severity::Standing, warning.reason, warning.message, now);
+            return Ok(Next::After(pause));
+        }
         let revisions = self.revisions(&set);
         let orphans: Vec<_> = revisions.iter().filter(|it| it.owner.is_none()).collect();
         applier.adopt_revisions(&orphans).await?;

@@ -226,3 +226,32 @@ async fn one_set_does_not_wait_for_the_writes_of_another() {
     let lines = std::mem::take(&mut world.recorded.lock().unwrap().lines);
     assert_eq!(lines, ["create revision 1", "create pod other-0", "status"]);
 }
+
+#[tokio::test]
+async fn a_set_whose_status_the_stock_controller_writes_after_us_is_left_alone_and_that_is_told() {
+    let mut world = World::with(web(2, json!({}))).await;
+    world.sync().await;
+    world.refresh().await;
+    world.events();
+    let sets: Api<StatefulSet> = world.api();
+    let mut raw = serde_json::to_value(sets.get("web").await.unwrap()).unwrap();
+    let stamp = |manager: &str, at: Timestamp| json!({ "manager": manager, "subresource": "status", "time": at.to_string() });
+    raw["metadata"]["managedFields"] =
+        json!([stamp("ordinal", now()), stamp("kube-controller-manager", now())]);
+    world.stores.sets.apply(super::super::model::SetSpec::narrow(&raw).unwrap());
+    assert_eq!(world.reconcile().await.1, ["status"], "a take-over within a second is none of our business");
+    world.refresh().await;
+    pass(1);
+    let mut raw = serde_json::to_value(sets.get("web").await.unwrap()).unwrap();
+    raw["metadata"]["managedFields"] =
+        json!([stamp("ordinal", now()), stamp("kube-controller-manager", now())]);
+    raw["metadata"]["managedFields"][0]["time"] = json!("2001-01-01T00:00:00Z");
+    world.stores.sets.apply(super::super::model::SetSpec::narrow(&raw).unwrap());
+    world.ready("web-0").await;
+    let (next, lines) = world.reconcile().await;
+    assert_eq!((next, lines.len()), (Ok(Next::After(std::time::Duration::from_secs(300))), 0));
+    assert!(
+        world.events()[0]
+            .starts_with("Warning ConflictingController kube-controller-manager wrote the status")
+    );
+}
