@@ -82,3 +82,29 @@ fn claims_go_with_their_pods_or_their_set_if_the_policy_says_so() {
         assert_eq!(names(&kubectl, "pvc"), "data-db-0 data-db-1 data-db-2");
     }
 }
+
+#[test]
+fn claims_of_a_running_set_grow_when_an_annotation_asks_for_it() {
+    for binary in kubectls().into_iter().take(1) {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        create(&kubectl, "Retain");
+        let pods = kubectl.ok("get pod -o jsonpath={.items[*].metadata.uid}");
+        let capacities = || kubectl.ok("get pvc -o jsonpath={.items[*].status.capacity.storage}");
+        assert_eq!(capacities(), "1Gi 1Gi 1Gi");
+        kubectl.ok("annotate sts db ordinal.dev/claims={\"data\":{\"storage\":\"2Gi\"}} ordinal.dev/claim-update=InPlace");
+        wait_until("larger claims", || capacities() == "2Gi 2Gi 2Gi");
+        kubectl.ok("scale sts db --replicas=4");
+        wait_ready(&kubectl, "4");
+        wait_until("a new claim of that size", || capacities() == "2Gi 2Gi 2Gi 2Gi");
+        let after = kubectl.ok("get pod -o jsonpath={.items[*].metadata.uid}");
+        assert!(after.starts_with(&pods), "nothing restarts: {pods} {after}");
+
+        kubectl.ok("annotate sts db --overwrite ordinal.dev/claims=3Gi");
+        wait_until("an event that quotes the value", || {
+            let events = kubectl.ok("get events -o jsonpath={.items[*].message}");
+            events.contains("annotation ordinal.dev/claims: \"3Gi\" is not understood")
+        });
+        assert_eq!(capacities(), "2Gi 2Gi 2Gi 2Gi");
+    }
+}

@@ -163,9 +163,25 @@ impl Claims {
             return Ok(Next::Event);
         }
         if volumes::is_bound(&known.object) {
-            return Ok(Next::Event);
+            return self.resize(key, &known).await;
         }
         self.bind(key, &known).await
+    }
+
+    /// What a storage driver does when a claim asks for more than it has: the volume grows, then the claim says so.
+    /// Volumes made by hand have no driver.
+    async fn resize(&self, key: &ObjectKey, known: &KnownClaim) -> kube::Result<Next> {
+        let claim = &*known.object;
+        let volume = claim.spec.as_ref().and_then(|it| it.volume_name.as_deref()).unwrap_or_default();
+        let Some(size) = volumes::growth(claim).filter(|_| volume == format!("pvc-{}", known.uid())) else {
+            return Ok(Next::Event);
+        };
+        let params = PatchParams::default();
+        let grown = Patch::Merge(json!({"spec": {"capacity": {"storage": size}}}));
+        self.volume_api().patch(volume, &params, &grown).await?;
+        let status = Patch::Merge(json!({"status": {"capacity": {"storage": size}}}));
+        self.claim_api(key).patch_status(&key.name, &params, &status).await?;
+        Ok(Next::Event)
     }
 
     async fn volume(&self, key: &ObjectKey) -> kube::Result<Next> {

@@ -49,6 +49,12 @@ fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
 }
 
+/// What `claim` asks for, if that is more than it has.
+pub fn growth(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    let has = claim.status.as_ref()?.capacity.as_ref()?.get("storage")?;
+    requested(claim).filter(|it| bytes(it) > bytes(has))
+}
+
 /// Whether `claim` is bound.
 pub fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.status.as_ref().and_then(|it| it.phase.as_deref()) == Some("Bound")
@@ -199,6 +205,18 @@ mod tests {
         for (name, volume, want) in cases {
             assert_eq!(matches(&volume, &claim, &request), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_claim_that_asks_for_more_than_it_has_grows() {
+        let claim = |asks: &str, has: Value| -> PersistentVolumeClaim {
+            let status = json!({"phase": "Bound", "capacity": {"storage": has}});
+            let spec = json!({"resources": {"requests": {"storage": asks}}});
+            serde_json::from_value(json!({"spec": spec, "status": status})).expect("a claim")
+        };
+        assert_eq!(growth(&claim("2Gi", json!("1Gi"))), Some(&Quantity("2Gi".to_owned())));
+        assert_eq!(growth(&claim("1024Mi", json!("1Gi"))), None);
+        assert_eq!(growth(&claim("1Gi", json!("2Gi"))), None);
     }
 
     #[test]
