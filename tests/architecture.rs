@@ -126,7 +126,6 @@ fn what_decides_is_pure() {
         "apiserver/selector.rs",
         "apiserver/patch.rs",
         "apiserver/merge_keys.rs",
-        "apiserver/quantity.rs",
         "apiserver/defaults/",
         "apiserver/validate/",
         "apiserver/table/",
