@@ -1,7 +1,8 @@
-//! What one plan of the StatefulSet controller costs, against its target.
+//! What one plan of the StatefulSet controller costs, against its target, and that one pod's event costs the same
+//! whatever else the namespace holds.
 //!
-//! `cargo bench --bench statefulset` prints one table: the fastest of 200 rounds, so that other work on the machine
-//! counts little. The sets have 1,000 pods; `claims` gives every pod one.
+//! `cargo bench --bench statefulset` prints two tables: the fastest of 200 rounds, so that other work on the machine
+//! counts little. The sets of the first have 1,000 pods; `claims` gives every pod one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hint::black_box;
@@ -10,8 +11,13 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use ordinal::model::ObjectKey;
+use ordinal::runtime::{Next, Reconcile as _};
+use ordinal::statefulset::api::WriteApi;
+use ordinal::statefulset::events::channel;
+use ordinal::statefulset::index::of_pod;
 use ordinal::statefulset::model::{ClaimView, PodView, RevisionView, SetSpec};
 use ordinal::statefulset::plan::{Observed, plan};
+use ordinal::statefulset::reconcile::{Reconciler, Stores};
 use serde_json::{Value, json};
 
 const PODS: u32 = 1_000;
@@ -36,6 +42,46 @@ fn main() {
         let micros = fastest(|| drop(black_box(plan(black_box(&set), black_box(&observed), now()))));
         println!("{what:60} {TARGET_US:>6.0} us {micros:>6.0} us {writes:>8}");
     }
+    println!("\n{:60} {:>9} {:>9}", "an event of one pod of a 10-pod set at rest", "at most", "measured");
+    let alone = event(0);
+    println!("{:60} {:>9} {alone:>6.1} us", "nothing else in the namespace", "");
+    let among = event(100_000);
+    println!("{:60} {:>6.1} us {among:>6.1} us", "among 100,000 other pods", alone * 1.5);
+}
+
+/// Time of an event of one pod of a 10-pod set at rest, in microseconds: cache, keys, observe and plan.
+fn event(others: u32) -> f64 {
+    let (mut set, observed) = case(&json!({ "replicas": 10 }), 10, "one");
+    set.status = plan(&set, &observed, now()).status;
+    let stores = Stores::default();
+    stores.sets.apply(set);
+    observed.revisions.iter().for_each(|it| drop(stores.revisions.apply((**it).clone())));
+    observed.pods.iter().for_each(|it| drop(stores.pods.apply((**it).clone())));
+    for number in 0..others {
+        let mut other = (*observed.pods[0]).clone();
+        let owner = other.owner.as_mut().expect("a pod of a set");
+        (owner.name, owner.uid) = (format!("other-{}", number / 10), format!("u-{}", number / 10));
+        other.key.name = format!("other-{}-{}", number / 10, number % 10);
+        stores.pods.apply(other);
+    }
+    let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        unreachable!("a set at rest asks and writes nothing");
+        #[allow(unreachable_code, reason = "gives the type of the answer")]
+        Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let _guard = runtime.enter();
+    let api = WriteApi::new(kube::Client::new(nobody, "default"));
+    let (recorder, _backlog) = channel();
+    let reconciler = Reconciler::new(stores.clone(), api, recorder, now);
+    let pod = (*observed.pods[7]).clone();
+    fastest(|| {
+        let change = stores.pods.apply(pod.clone());
+        for key in of_pod(&change, &stores.sets) {
+            let next = runtime.block_on(reconciler.reconcile(&key)).expect("nothing fails");
+            assert_eq!(next, Next::Event);
+        }
+    })
 }
 
 fn ten_percent() -> Value {
