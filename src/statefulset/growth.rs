@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::extras::ClaimUpdate;
 use super::model::{ClaimTemplate, ClaimView, KIND, Ordinal, SetSpec};
 use super::plan::{Action, Draft, Observed};
+use super::scale::CREATES_MAX;
 use crate::model::quantity::Quantity;
 
 /// Claims of one template that stay smaller than asked for.
@@ -32,7 +33,8 @@ pub fn classes(set: &SetSpec, observed: &Observed) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let mut classes = BTreeSet::new();
-    for ordinal in set.ordinals() {
+    // A plan looks no further than this many ordinals.
+    for ordinal in set.ordinals().take(CREATES_MAX + observed.pods.len()) {
         for template in &set.claim_templates {
             let Some(claim) = observed.claims.get(&set.claim_name(template, ordinal)) else { continue };
             if claim.bound && wanted(set, template, claim).is_some() {

@@ -36,6 +36,7 @@ async fn a_recreated_set_takes_over_revisions_then_pods_and_restarts_nothing() {
     assert_eq!(world.counters().await, "2/2/2/2/2");
 }
 
+/// INV-4.
 #[tokio::test]
 async fn nothing_is_adopted_for_a_set_that_is_going_or_was_replaced() {
     let world = World::with(web(2, json!({}))).await;
@@ -49,6 +50,7 @@ async fn nothing_is_adopted_for_a_set_that_is_going_or_was_replaced() {
     assert_eq!((next, lines), (Ok(Next::Event), vec!["get set web".to_owned()]));
 }
 
+/// INV-1, INV-4.
 #[tokio::test]
 async fn a_relabelled_pod_is_released_and_keeps_its_name_until_somebody_deletes_it() {
     let mut world = World::with(web(2, json!({}))).await;
@@ -79,6 +81,7 @@ async fn a_pod_that_went_away_or_was_replaced_can_not_be_released_and_that_is_fi
     }
 }
 
+/// INV-4.
 #[tokio::test]
 async fn pods_of_others_are_left_alone() {
     let world = World::with(web(1, json!({}))).await;

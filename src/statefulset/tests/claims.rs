@@ -32,6 +32,7 @@ async fn claims_come_before_the_pod_and_are_told() {
     assert_eq!(claim.labels()["app"], "web");
 }
 
+/// INV-5.
 #[tokio::test]
 async fn retention_owners_are_those_of_the_table() {
     // whenDeleted, whenScaled, owner while in range, owner when condemned.
@@ -78,6 +79,7 @@ async fn a_changed_policy_reaches_existing_claims_without_touching_pods() {
     assert_eq!(world.settle().await, ["own claim data-web-0 []", "own claim data-web-1 []"]);
 }
 
+/// INV-5.
 #[tokio::test]
 async fn a_claim_with_another_controller_is_left_to_it_and_told() {
     let mut world = World::with(web(1, with_claims("Retain", "Retain"))).await;
@@ -201,4 +203,23 @@ async fn a_set_recreated_with_another_claim_template_replaces_its_pods_like_outd
             "create pod web-0"
         ]
     );
+}
+
+#[tokio::test]
+async fn claims_of_adopted_pods_follow_the_policy_of_the_new_set() {
+    let world = World::with(web(1, with_claims("Retain", "Retain"))).await;
+    world.settle().await;
+    let uid = world.api::<StatefulSet>().get("web").await.unwrap().uid().unwrap();
+    world.api::<StatefulSet>().delete("web", &DeleteParams::orphan()).await.unwrap();
+    let free = json!({ "metadata": { "finalizers": null } });
+    let _ = world.api::<StatefulSet>().patch("web", &PatchParams::default(), &Patch::Merge(free)).await;
+    let strip = json!({ "metadata": { "ownerReferences": [{ "$patch": "delete", "uid": uid }] } });
+    world.pods().patch("web-0", &PatchParams::default(), &Patch::Strategic(&strip)).await.unwrap();
+    let revisions: Api<ControllerRevision> = world.api();
+    for it in revisions.list(&ListParams::default()).await.unwrap() {
+        revisions.patch(&it.name_any(), &PatchParams::default(), &Patch::Strategic(&strip)).await.unwrap();
+    }
+    world.create(web(1, with_claims("Delete", "Retain"))).await;
+    world.sync().await;
+    assert_eq!(world.settle().await, ["own claim data-web-0 [StatefulSet]"]);
 }

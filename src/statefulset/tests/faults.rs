@@ -142,6 +142,7 @@ async fn a_status_written_by_somebody_else_meanwhile_is_looked_at_again_without_
     assert_eq!(world.sync().await, ["status"]);
 }
 
+/// INV-3.
 #[tokio::test]
 async fn a_failed_pod_that_recovered_meanwhile_is_not_deleted() {
     let mut world = World::with(web(1, json!({}))).await;
@@ -159,6 +160,7 @@ async fn a_failed_pod_that_recovered_meanwhile_is_not_deleted() {
     assert_eq!(world.events(), [""; 0]);
 }
 
+/// LIV-2.
 #[tokio::test]
 async fn a_sync_with_nothing_to_do_writes_nothing() {
     for set in [web(3, json!({})), web(3, parallel()), web(2, with_claims("Delete", "Delete"))] {
@@ -172,6 +174,7 @@ async fn a_sync_with_nothing_to_do_writes_nothing() {
     }
 }
 
+/// DES-2.
 #[tokio::test]
 async fn no_plan_is_made_on_a_view_older_than_our_last_write() {
     let world = World::with(web(3, parallel())).await;
@@ -186,6 +189,7 @@ async fn no_plan_is_made_on_a_view_older_than_our_last_write() {
     assert_eq!(world.sync().await, ["status"]);
 }
 
+/// DES-2.
 #[tokio::test]
 async fn a_write_of_any_kind_is_waited_for() {
     let set = web(1, with_claims("Delete", "Delete"));
@@ -212,6 +216,7 @@ async fn a_write_of_any_kind_is_waited_for() {
     }
 }
 
+/// DES-2.
 #[tokio::test]
 async fn one_set_does_not_wait_for_the_writes_of_another() {
     let world = World::with(web(1, json!({}))).await;
@@ -254,4 +259,40 @@ async fn a_set_whose_status_the_stock_controller_writes_after_us_is_left_alone_a
         world.events()[0]
             .starts_with("Warning ConflictingController kube-controller-manager wrote the status")
     );
+}
+
+#[tokio::test]
+async fn writes_to_pods_that_fail_are_told_with_the_verb() {
+    let mut world = World::with(web(2, json!({}))).await;
+    world.settle().await;
+    world.events();
+    let label = json!({ "metadata": { "labels": { "statefulset.kubernetes.io/pod-name": null } } });
+    world.pods().patch("web-0", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    world.fail("label pod web-0", 403, "Forbidden", "not allowed", 1);
+    world.sync().await;
+    assert_eq!(
+        world.events(),
+        ["Warning FailedUpdate update Pod web-0 in StatefulSet web failed error: not allowed"]
+    );
+    world.sync().await;
+    world.events();
+    world.edit(json!({ "spec": { "replicas": 1 } })).await;
+    world.fail("delete pod web-1", 500, "InternalError", "no etcd", 1);
+    assert_eq!(world.sync().await, ["delete pod web-1 !", "status"]);
+    assert_eq!(
+        world.events(),
+        ["Warning FailedDelete delete Pod web-1 in StatefulSet web failed error: no etcd"]
+    );
+}
+
+#[tokio::test]
+async fn an_update_ends_at_the_first_deletion_that_fails() {
+    let strategy = json!({ "spec": { "podManagementPolicy": "Parallel", "updateStrategy": {
+        "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 3 } } } });
+    let world = World::with(web(4, strategy)).await;
+    world.settle().await;
+    world.edit(image("two")).await;
+    world.fail("delete pod web-2", 500, "InternalError", "no", 1);
+    let lines = world.sync().await;
+    assert_eq!(lines, ["create revision 2", "delete pod web-3", "delete pod web-2 !", "status"]);
 }

@@ -201,3 +201,49 @@ async fn conditions_of_others_survive_our_status() {
     let conditions = world.status().await.conditions.unwrap();
     assert!(conditions.iter().any(|it| it.type_.as_deref() == Some("Theirs")), "{conditions:?}");
 }
+
+#[tokio::test]
+async fn a_parallel_set_scales_up_and_down_while_none_of_its_pods_is_healthy() {
+    let world = World::with(web(2, parallel())).await;
+    world.sync().await;
+    for pod in ["web-0", "web-1"] {
+        world.bind(pod).await;
+        world.set_phase(pod, "Running", false).await;
+    }
+    world.edit(json!({ "spec": { "replicas": 4 } })).await;
+    assert_eq!(world.sync().await, ["create pod web-2", "create pod web-3", "status"]);
+    world.edit(json!({ "spec": { "replicas": 0 } })).await;
+    let deletes = ["delete pod web-3", "delete pod web-2", "delete pod web-1", "delete pod web-0"];
+    assert_eq!(world.sync().await, [&deletes[..], &["status"]].concat());
+}
+
+#[tokio::test]
+async fn a_pod_held_by_a_finalizer_keeps_its_ordinal_until_it_is_let_go() {
+    for with in [json!({}), parallel()] {
+        let world = World::with(web(2, with)).await;
+        world.settle().await;
+        let held = json!({ "metadata": { "finalizers": ["test/held"] } });
+        world.pods().patch("web-0", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
+        world.set_phase("web-0", "Failed", false).await;
+        assert_eq!(world.sync().await, ["delete pod web-0", "status"]);
+        assert_eq!(world.sync().await, ["status"]);
+        assert_eq!(world.counters().await, "2/1/1/1/1", "a terminating pod is at no revision");
+        assert_eq!(world.sync().await, [""; 0], "the finalizer is not ours to remove");
+        let free = json!({ "metadata": { "finalizers": null } });
+        world.pods().patch("web-0", &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
+        assert_eq!(world.sync().await, ["create pod web-0", "status"]);
+    }
+}
+
+#[tokio::test]
+async fn raising_min_ready_seconds_takes_availability_back() {
+    let world = World::with(web(2, json!({}))).await;
+    world.settle().await;
+    pass(10);
+    world.edit(json!({ "spec": { "minReadySeconds": 3600 } })).await;
+    assert_eq!(world.sync().await, ["status"]);
+    assert_eq!(world.counters().await, "2/2/0/2/2");
+    world.edit(json!({ "spec": { "minReadySeconds": 5 } })).await;
+    world.sync().await;
+    assert_eq!(world.counters().await, "2/2/2/2/2");
+}

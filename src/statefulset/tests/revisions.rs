@@ -35,6 +35,7 @@ async fn a_revision_records_the_template_the_annotations_and_its_hash() {
     assert_eq!(world.sync().await, [""; 0], "annotations are copied at creation only");
 }
 
+/// INV-10.
 #[tokio::test]
 async fn only_a_changed_template_makes_a_revision() {
     let world = World::with(web(1, json!({}))).await;
@@ -58,6 +59,7 @@ async fn a_rollback_raises_the_number_and_reuses_the_name() {
     assert_eq!(world.numbers().await, [2, 3]);
 }
 
+/// INV-10.
 #[tokio::test]
 async fn history_is_trimmed_after_the_status_and_live_revisions_stay() {
     let world = World::with(web(1, json!({ "spec": { "revisionHistoryLimit": 1 } }))).await;

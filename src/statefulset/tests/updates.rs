@@ -64,6 +64,7 @@ async fn a_broken_image_stops_an_ordered_rollout_and_a_good_template_does_not_re
     assert_eq!(world.images().await, "web-0=one web-1=one web-2=one");
 }
 
+/// INV-8.
 #[tokio::test]
 async fn parallel_replaces_broken_old_pods_whatever_the_budget() {
     let world = World::with(web(3, parallel())).await;
@@ -104,6 +105,7 @@ async fn parallel_honours_a_percentage_rounded_down() {
     assert_eq!(first, ["create revision 2", "delete pod web-4", "delete pod web-3", "status"]);
 }
 
+/// INV-7, INV-9.
 #[tokio::test]
 async fn a_canary_stays_a_canary() {
     let partition = |it: u32| json!({ "spec": { "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": it } } } });
@@ -198,4 +200,44 @@ async fn scaling_precedes_updating() {
             "create pod web-0"
         ]
     );
+}
+
+#[tokio::test]
+async fn new_pods_of_a_partitioned_set_are_made_on_their_side_of_the_partition() {
+    let strategy = |it: u32| json!({ "spec": { "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": it } } } });
+    let world = World::with(web(1, strategy(2))).await;
+    world.settle().await;
+    let mut both = image("two");
+    both["spec"]["replicas"] = json!(4);
+    world.edit(both).await;
+    world.settle().await;
+    assert_eq!(world.images().await, "web-0=one web-1=one web-2=two web-3=two");
+}
+
+#[tokio::test]
+async fn a_partition_counts_from_the_start_ordinal() {
+    let spec = json!({ "spec": { "ordinals": { "start": 10 }, "updateStrategy": {
+        "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } });
+    let world = World::with(web(3, spec)).await;
+    world.settle().await;
+    world.edit(image("two")).await;
+    world.settle().await;
+    assert_eq!(world.images().await, "web-10=one web-11=two web-12=two");
+}
+
+#[tokio::test]
+async fn a_template_changed_again_in_the_middle_of_a_rollout_is_taken_up_from_the_top() {
+    let world = World::with(web(3, json!({}))).await;
+    world.settle().await;
+    world.edit(image("two")).await;
+    world.sync().await;
+    world.gone("web-2").await;
+    world.sync().await;
+    world.ready("web-2").await;
+    world.edit(image("three")).await;
+    assert_eq!(world.sync().await, ["create revision 3", "delete pod web-2", "status"]);
+    world.settle().await;
+    assert_eq!(world.images().await, "web-0=three web-1=three web-2=three");
+    let status = world.status().await;
+    assert_eq!(status.current_revision, status.update_revision);
 }
