@@ -41,6 +41,8 @@ mod notation;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
+mod proof_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod reconcile_tests;
