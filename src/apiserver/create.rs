@@ -4,7 +4,7 @@
 
 use crate::apiserver::request::{Call, Commit, Target};
 use crate::apiserver::resources::{self, Resource, Scope};
-use crate::apiserver::server::{ApiServer, new_uid, random};
+use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
 use crate::apiserver::{defaults, events, meta, validate};
@@ -70,7 +70,7 @@ pub fn insert(
         return Err(Status::invalid(target.resource, &name, &errors));
     }
     let metadata = meta::metadata(&mut object);
-    metadata.insert("uid".into(), new_uid().into());
+    metadata.insert("uid".into(), server.new_uid().into());
     metadata.insert("creationTimestamp".into(), server.now_text().into());
     Ok(match commit {
         Commit::Keep => writer.put(resource, object),

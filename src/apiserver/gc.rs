@@ -19,13 +19,13 @@ const ACTIONS_PER_TURN: usize = 32;
 /// Collects until `shutdown`.
 pub async fn run(server: &ApiServer, shutdown: &CancellationToken) {
     let mut changed = server.store().subscribe_all();
-    let (mut graph, mut cursor) = (Graph::default(), None);
+    let mut collector = Collector::default();
     loop {
         changed.borrow_and_update();
-        let work = advance(server, &mut graph, &mut cursor);
+        let work = collector.advance(server);
         let mut actions = 0;
         for uid in work {
-            for action in graph.decide(&uid) {
+            for action in collector.graph.decide(&uid) {
                 act(server, &action);
                 actions += 1;
                 if actions % ACTIONS_PER_TURN == 0 {
@@ -40,28 +40,46 @@ pub async fn run(server: &ApiServer, shutdown: &CancellationToken) {
     }
 }
 
-/// Brings the graph up to the store; the uids to look at.
-fn advance(server: &ApiServer, graph: &mut Graph, cursor: &mut Option<u64>) -> Vec<String> {
-    let mut work = Vec::new();
-    let events = cursor.map(|version| server.store().all_events_after(version));
-    if let Some(Ok((events, reached))) = events {
-        // Events come in numbers, own nothing and are owned by nobody.
-        for (resource, event) in events.iter().filter(|(resource, _)| resource.kind != "Event") {
-            work.extend(graph.observe(resource, &event.object.value, event.change));
-        }
-        *cursor = Some(reached);
-    } else {
-        let (version, objects) = server.store().snapshot();
-        *graph = Graph::default();
-        for (resource, object) in &objects {
-            graph.insert(resource, &object.value.read());
-        }
-        work = graph.uids();
-        *cursor = Some(version);
+/// What the collector knows, and up to which version.
+#[derive(Default)]
+pub(crate) struct Collector {
+    graph: Graph,
+    cursor: Option<u64>,
+}
+
+impl Collector {
+    /// One round at once: brings the graph up to the store and does what follows; how many actions that was.
+    #[cfg(test)]
+    pub(crate) fn turn(&mut self, server: &ApiServer) -> usize {
+        let work = self.advance(server);
+        let actions: Vec<_> = work.iter().flat_map(|uid| self.graph.decide(uid)).collect();
+        actions.iter().for_each(|it| act(server, it));
+        actions.len()
     }
-    work.sort_unstable();
-    work.dedup();
-    work
+
+    /// Brings the graph up to the store; the uids to look at.
+    fn advance(&mut self, server: &ApiServer) -> Vec<String> {
+        let mut work = Vec::new();
+        let events = self.cursor.map(|version| server.store().all_events_after(version));
+        if let Some(Ok((events, reached))) = events {
+            // Events come in numbers, own nothing and are owned by nobody.
+            for (resource, event) in events.iter().filter(|(resource, _)| resource.kind != "Event") {
+                work.extend(self.graph.observe(resource, &event.object.value, event.change));
+            }
+            self.cursor = Some(reached);
+        } else {
+            let (version, objects) = server.store().snapshot();
+            self.graph = Graph::default();
+            for (resource, object) in &objects {
+                self.graph.insert(resource, &object.value.read());
+            }
+            work = self.graph.uids();
+            self.cursor = Some(version);
+        }
+        work.sort_unstable();
+        work.dedup();
+        work
+    }
 }
 
 fn act(server: &ApiServer, action: &Action) {

@@ -17,12 +17,17 @@ const WATCHES: usize = 1_000;
 /// Reads the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// Makes the uid of an object, a different one each time.
+pub type Uids = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What can be chosen about a server.
 pub struct Options {
     /// Range of cluster addresses; the first usable one is that of default/kubernetes.
     pub service_cidr: ipnet::Ipv4Net,
     /// Time of creation and deletion stamps.
     pub clock: Clock,
+    /// Uids of objects.
+    pub uids: Uids,
     /// Events kept per kind for watches.
     pub ring_events: usize,
 }
@@ -33,6 +38,7 @@ impl Default for Options {
             service_cidr: ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(10, 96, 0, 0), 16)
                 .expect("16 is a prefix length"),
             clock: Arc::new(Timestamp::now),
+            uids: Arc::new(random_uid),
             ring_events: RING_EVENTS,
         }
     }
@@ -50,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) snapshots: Mutex<Snapshots>,
     clock: Clock,
+    uids: Uids,
 }
 
 impl ApiServer {
@@ -62,6 +69,7 @@ impl ApiServer {
                 watches: Arc::new(Semaphore::new(WATCHES)),
                 snapshots: Mutex::new(Snapshots::default()),
                 clock: options.clock,
+                uids: options.uids,
             }),
         };
         boot::populate(&server);
@@ -103,6 +111,11 @@ impl ApiServer {
         (self.shared.clock)()
     }
 
+    /// A fresh object uid.
+    pub(crate) fn new_uid(&self) -> String {
+        (self.shared.uids)()
+    }
+
     /// Now as `metadata` stamps it: UTC, whole seconds.
     pub(crate) fn now_text(&self) -> String {
         stamp(self.now())
@@ -114,8 +127,8 @@ pub(crate) fn stamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A fresh object uid.
-pub(crate) fn new_uid() -> String {
+/// A random uid.
+pub(crate) fn random_uid() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 

@@ -4,7 +4,7 @@ use crate::apiserver::delete::{self, DeleteOptions, Propagation};
 use crate::apiserver::meta;
 use crate::apiserver::patches;
 use crate::apiserver::request::{Call, Commit, parse_dry_run, require_type};
-use crate::apiserver::server::{ApiServer, new_uid, stamp};
+use crate::apiserver::server::{ApiServer, random_uid, stamp};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part};
@@ -170,6 +170,6 @@ pub fn token(server: &ApiServer, call: &Call) -> Result<Value, Status> {
         "creationTimestamp": stamp(now),
     });
     request["spec"]["expirationSeconds"] = seconds.into();
-    request["status"] = json!({"token": new_uid(), "expirationTimestamp": stamp(expires)});
+    request["status"] = json!({"token": random_uid(), "expirationTimestamp": stamp(expires)});
     Ok(request)
 }

@@ -92,7 +92,7 @@ pub async fn work<R: Reconcile>(
 }
 
 /// Books the outcome of one reconcile and returns its metric label.
-fn finish<E: std::error::Error>(
+pub(crate) fn finish<E: std::error::Error>(
     queue: &Workqueue,
     key: &ObjectKey,
     outcome: Result<Result<Next, E>, tokio::task::JoinError>,

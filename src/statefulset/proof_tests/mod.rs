@@ -6,7 +6,13 @@
 //!
 //! `cargo test` runs a sample of each family; `ORDINAL_PROOF=full` (`.ci/run proof`) all of them.
 
+mod cluster;
+mod controller;
 mod exhaustive;
+mod faults;
+mod gateway;
+mod rules;
+mod world;
 
 /// How much to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
