@@ -83,7 +83,8 @@ impl Cluster {
 
     /// One request of a user; the answer, or its status code.
     pub async fn call(&self, method: Method, path: &str, body: Value) -> Result<Value, u16> {
-        let content = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let content =
+            if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let request = Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content);
         let request = request.body(body).expect("a request");
@@ -231,7 +232,11 @@ impl Cluster {
             match event.change {
                 Change::Added => {
                     let image = new["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
-                    line.push(format!("create{}{image}{}", if image.is_empty() { "" } else { " " }, owners(new)));
+                    line.push(format!(
+                        "create{}{image}{}",
+                        if image.is_empty() { "" } else { " " },
+                        owners(new)
+                    ));
                 }
                 Change::Deleted if old.is_some_and(terminating) => line.push("gone".into()),
                 Change::Deleted => line.push("removed".into()),
@@ -264,13 +269,16 @@ impl Cluster {
         }
         lines.extend(self.list(claims()).iter().map(|it| format!("claim {}{}", name(it), owners(it))));
         let numbers = self.list(revisions()).into_iter();
-        let mut numbers: Vec<_> =
-            numbers.map(|it| (it["revision"].as_i64(), format!("revision {}{}", name(&it), owners(&it)))).collect();
+        let mut numbers: Vec<_> = numbers
+            .map(|it| (it["revision"].as_i64(), format!("revision {}{}", name(&it), owners(&it))))
+            .collect();
         numbers.sort();
         lines.extend(numbers.into_iter().map(|it| it.1));
         for set in self.list(sets()) {
             let status = set["status"].as_object().cloned().unwrap_or_default();
-            let counted = status.into_iter().filter(|(key, _)| !["conditions", "observedGeneration"].contains(&key.as_str()));
+            let counted = status
+                .into_iter()
+                .filter(|(key, _)| !["conditions", "observedGeneration"].contains(&key.as_str()));
             let current = set["status"]["observedGeneration"] == set["metadata"]["generation"];
             lines.push(format!("set {} observed={current} {:?}", name(&set), counted.collect::<Vec<_>>()));
         }

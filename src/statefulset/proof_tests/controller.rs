@@ -131,14 +131,8 @@ impl Controller {
         let api = WriteApi::new(gateway.client());
         let (recorder, _) = events::channel();
         let reconciler = Reconciler::new(stores.clone(), api, recorder, cluster::controller_now);
-        let mut it = Self {
-            stores,
-            queue: Workqueue::default(),
-            reconciler,
-            gateway,
-            shown,
-            odd: Default::default(),
-        };
+        let mut it =
+            Self { stores, queue: Workqueue::default(), reconciler, gateway, shown, odd: Default::default() };
         for stream in Stream::ALL {
             it.relist(cluster, stream);
         }
@@ -229,11 +223,15 @@ impl Controller {
         let keys = match stream {
             Stream::Sets => {
                 let narrowed = narrow_set(&value);
-                shown(&self.stores.sets, &value, narrowed, deleted, version, |it| of_set(&it).into_iter().collect())
+                shown(&self.stores.sets, &value, narrowed, deleted, version, |it| {
+                    of_set(&it).into_iter().collect()
+                })
             }
             Stream::Pods => {
                 let it = narrow(&value, PodView::narrow);
-                shown(&self.stores.pods, &value, it, deleted, version, |it| index::of_pod(&it, &self.stores.sets))
+                shown(&self.stores.pods, &value, it, deleted, version, |it| {
+                    index::of_pod(&it, &self.stores.sets)
+                })
             }
             Stream::Claims => {
                 let it = narrow(&value, ClaimView::narrow);
@@ -273,7 +271,8 @@ impl Controller {
             View::Coalesced => self.last_of_each(cluster, stream),
             View::Duplicated => {
                 let from = self.shown.lock().unwrap().get(stream.resource().plural).copied().unwrap_or(0);
-                let (events, _) = cluster.server.store().events_after(stream.resource(), from, 1).unwrap_or_default();
+                let (events, _) =
+                    cluster.server.store().events_after(stream.resource(), from, 1).unwrap_or_default();
                 for event in events {
                     for _ in 0..2 {
                         let value = event.object.value.clone();

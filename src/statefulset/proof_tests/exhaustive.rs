@@ -138,7 +138,8 @@ impl Case<'_> {
             && !recreate
             && !condemned.is_empty()
         {
-            let healthy = self.available(highest) || self.condemned().find(|it| !self.available(*it)) == Some(highest);
+            let healthy =
+                self.available(highest) || self.condemned().find(|it| !self.available(*it)) == Some(highest);
             if condemned != [highest] || unavailable > 0 || !healthy {
                 return Some(format!("INV-6: {condemned:?} are scaled away"));
             }
@@ -147,9 +148,8 @@ impl Case<'_> {
             return Some(format!("INV-8: {sound:?} go while {unavailable} are not available"));
         }
         let lowest = sound.iter().min().copied().unwrap_or(u32::MAX);
-        let skipped = |it: &u32| {
-            *it > lowest && self.outdated(*it) && self.available(*it) && !sound.contains(it)
-        };
+        let skipped =
+            |it: &u32| *it > lowest && self.outdated(*it) && self.available(*it) && !sound.contains(it);
         if let Some(it) = self.in_range().find(skipped) {
             return Some(format!("INV-7: {it} is higher than {lowest}"));
         }
@@ -220,7 +220,9 @@ fn no_plan_for_any_state_breaks_a_rule() {
         let halves = policies.chunks(policies.len().div_ceil(2));
         let workers: Vec<_> = halves
             .map(|half| {
-                scope.spawn(move || half.iter().enumerate().map(|(at, it)| judge(it, at % step, step)).sum::<usize>())
+                scope.spawn(move || {
+                    half.iter().enumerate().map(|(at, it)| judge(it, at % step, step)).sum::<usize>()
+                })
             })
             .collect();
         workers.into_iter().map(|it| it.join().expect("no rule is broken")).sum()

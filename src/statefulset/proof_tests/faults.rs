@@ -2,41 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::acts::{Act, act};
 use super::cluster;
 use super::controller::{Stream, View};
 use super::gateway::{Answer, Fault, Moment, Site, Trap};
 use super::world::{World, image, simulate, web};
 use super::{Effort, effort};
 
-/// What a user does, once everything is at rest.
-#[derive(Debug, Clone)]
-pub enum Act {
-    Create(Value),
-    Patch(Value),
-    DeletePod(&'static str),
-    Fail(&'static str),
-    /// Deletes the set without its pods.
-    Orphan,
-    DeleteSet,
-    Relabel(&'static str, &'static str),
-}
-
-pub async fn act(world: &mut World, act: &Act) {
-    let text = format!("{act:?}");
-    world.log(format!("user: {}", text.chars().take(120).collect::<String>()));
-    let cluster = &mut world.cluster;
-    match act {
-        Act::Create(set) => cluster.create_set(set.clone()).await,
-        Act::Patch(patch) => drop(cluster.patch_set(patch.clone()).await.expect("a valid patch")),
-        Act::DeletePod(name) => cluster.delete("pods", name).await,
-        Act::Fail(name) => cluster.set_phase(name, "Failed"),
-        Act::Orphan => cluster.delete_set("Orphan").await,
-        Act::DeleteSet => cluster.delete_set("Background").await,
-        Act::Relabel(name, label) => {
-            cluster.patch("pods", name, json!({ "metadata": { "labels": { "app": label } } })).await;
-        }
-    }
-}
+/// One cell in so many is tried in the small run.
+const SAMPLE: usize = 5;
 
 /// The twelve scenarios.
 pub fn scenarios() -> Vec<(&'static str, Vec<Act>)> {
@@ -175,7 +149,7 @@ fn cells() -> Vec<Cell> {
     writes.chain(views).collect()
 }
 
-/// Each cell in the scenarios where it can happen: all of them, or the one that `number` picks.
+/// Each cell in every scenario where it can happen; in the small run every fourth cell in one of them.
 #[test]
 fn every_single_fault_leaves_the_same_objects_and_histories() {
     let started = std::time::Instant::now();
@@ -189,11 +163,12 @@ fn every_single_fault_leaves_the_same_objects_and_histories() {
             Cell::Write(site, _) => plain[**it].writes.contains(site),
             Cell::View(..) => true,
         };
-        let possible: Vec<usize> = (0..scenarios.len()).collect::<Vec<_>>().iter().filter(possible).copied().collect();
+        let possible: Vec<usize> =
+            (0..scenarios.len()).collect::<Vec<_>>().iter().filter(possible).copied().collect();
         assert!(!possible.is_empty(), "no scenario meets {cell:?}");
         if effort() == Effort::Full {
             jobs.extend(possible.iter().map(|it| (number, *it)));
-        } else {
+        } else if number % SAMPLE == 0 {
             jobs.push((number, possible[number % possible.len()]));
         }
     }
@@ -228,9 +203,16 @@ fn every_single_fault_leaves_the_same_objects_and_histories() {
         }
         all
     });
-    let silent: Vec<_> = (0..cells.len()).filter(|it| !fired.contains(it)).map(|it| &cells[it]).collect();
+    let tried: std::collections::BTreeSet<_> = jobs.iter().map(|it| it.0).collect();
+    let silent: Vec<_> =
+        tried.iter().copied().filter(|it| !fired.contains(it)).map(|it| &cells[it]).collect();
     assert!(silent.is_empty(), "these never happened: {silent:?}");
-    println!("faults: {} cells, all fired, {runs} runs in {:?}", cells.len(), started.elapsed());
+    println!(
+        "faults: {} of {} cells, all fired, {runs} runs in {:?}",
+        tried.len(),
+        cells.len(),
+        started.elapsed()
+    );
 }
 
 /// Where a person removes an object meanwhile, its history is another one. Nor does a controller that has not heard

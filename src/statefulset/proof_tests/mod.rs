@@ -6,12 +6,16 @@
 //!
 //! `cargo test` runs a sample of each family; `ORDINAL_PROOF=full` (`.ci/run proof`) all of them.
 
+mod acts;
 mod cluster;
 mod controller;
 mod exhaustive;
 mod faults;
 mod gateway;
+mod leaders;
+mod random;
 mod rules;
+mod upstream;
 mod world;
 
 /// How much to run.

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use http::Method;
 use serde_json::Value;
 
-use super::super::desired;
 use super::super::model::{
-    ClaimView, LABEL_REVISION, Ordinal, Phase, PodManagement, PodView, SetSpec, UpdateStrategy, parse_pod_name,
+    ClaimView, LABEL_REVISION, Ordinal, Phase, PodManagement, PodView, SetSpec, UpdateStrategy,
+    parse_pod_name,
 };
 use super::super::reconcile::Stores;
 use super::super::revision;
@@ -116,7 +116,9 @@ impl Judge {
         let shown = self.shown.lock().unwrap();
         let stale = self.own.iter().find(|it| it.sync < self.sync && !is_shown(&self.stores, &shown, it));
         match stale {
-            Some(it) => Err(format!("INV-3: the view does not show the own write to {} {}", it.plural, it.name)),
+            Some(it) => {
+                Err(format!("INV-3: the view does not show the own write to {} {}", it.plural, it.name))
+            }
             None => Ok(()),
         }
     }
@@ -177,7 +179,8 @@ impl Judge {
         let update = image(&set.template);
         let key = Key::new(NAMESPACE, set.status.current_revision.as_str());
         let current = self.server.store().get(cluster::revisions(), &key);
-        let current = current.map_or_else(|| update.clone(), |it| image(&it.value["data"]["spec"]["template"]));
+        let current =
+            current.map_or_else(|| update.clone(), |it| image(&it.value["data"]["spec"]["template"]));
         let want = if old { current } else { update };
         if image(&call.body) == want { Ok(()) } else { Err(format!("INV-9: the image should be {want}")) }
     }
@@ -256,11 +259,21 @@ impl Judge {
         if site == Site::PodDeleteOutdated {
             let names = self.update_names(set);
             let label = pod.labels.get(LABEL_REVISION).cloned().unwrap_or_default();
-            if names.contains(&label) && desired::storage_matches(set, pod) {
+            if names.contains(&label) && has_claims(set, pod) {
                 return Err("INV-7: it is up to date".into());
             }
             if ordinal < set.first_updatable() {
                 return Err("INV-7: it lies below the partition".into());
+            }
+            let higher = (ordinal + 1..set.end()).map(|it| set.pod_name(Ordinal(it))).find(|it| {
+                self.pod(it).is_some_and(|it| {
+                    let at = it.ordinal.map_or(0, |it| it.0);
+                    !names.contains(&it.labels.get(LABEL_REVISION).cloned().unwrap_or_default())
+                        && self.available(set, at)
+                })
+            });
+            if let Some(higher) = higher.filter(|_| available && set.strategy != UpdateStrategy::Recreate) {
+                return Err(format!("INV-7: {higher} is higher"));
             }
             let within = self.unavailable(set) < set.max_unavailable();
             if set.strategy != UpdateStrategy::Recreate && available && !within {
@@ -299,7 +312,8 @@ impl Judge {
                 return Err("INV-5: more than the owners changes".into());
             }
         }
-        let foreign = |it: &ClaimView| it.owners.iter().filter(|it| it.uid != set.uid && it.kind != "Pod").count();
+        let foreign =
+            |it: &ClaimView| it.owners.iter().filter(|it| it.uid != set.uid && it.kind != "Pod").count();
         let kept = call.body["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         let kept = kept.filter(|it| it["uid"] != set.uid.as_str() && it["kind"] != "Pod").count();
         if set.deleting || kept != foreign(&known) {
@@ -328,12 +342,20 @@ impl Judge {
         self.fresh()?;
         let all = self.stores.revisions.list();
         let mut owned = all.iter().filter(|it| it.owner.as_ref().is_some_and(|it| it.uid == set.uid));
-        if owned.any(|it| it.number >= number) { Err("INV-11: the number does not grow".into()) } else { Ok(()) }
+        if owned.any(|it| it.number >= number) {
+            Err("INV-11: the number does not grow".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn revision_delete(&self, set: &SetSpec, call: &Call) -> Result<(), String> {
         let pods = self.stores.pods.list();
-        let mut owned = pods.iter().filter(|it| it.owner.as_ref().is_some_and(|it| it.uid == set.uid));
+        // A pod that is being released is not ours any more.
+        let ours = |it: &&Arc<PodView>| {
+            it.owner.as_ref().is_some_and(|it| it.uid == set.uid) && set.selector.matches(&it.labels)
+        };
+        let mut owned = pods.iter().filter(ours);
         if owned.any(|it| it.revision() == call.name) || self.update_names(set).contains(&call.name) {
             return Err("INV-10: the revision is in use".into());
         }
@@ -359,4 +381,10 @@ fn is_shown(stores: &Stores, shown: &BTreeMap<&'static str, u64>, own: &Own) -> 
         return pod.is_none_or(|it| it.uid != own.uid) && revision.is_none_or(|it| it.uid != own.uid);
     }
     shown.get(own.plural.as_str()).is_some_and(|it| *it >= own.version)
+}
+
+/// Whether the pod mounts the claim of every template.
+fn has_claims(set: &SetSpec, pod: &PodView) -> bool {
+    let has = |name: &str| pod.claims.iter().any(|it| it.0 == name);
+    set.claim_templates.iter().all(|it| has(&it.name))
 }

@@ -12,6 +12,8 @@ use super::gateway::{Record, SharedRecord, Trap};
 
 /// Nothing written for so long means that nothing will be (LIV-2).
 const AT_REST: Duration = Duration::from_secs(600);
+/// How much time passes in a round in which only a stream has something to say.
+const LAG: Duration = Duration::from_secs(10);
 /// Rounds after which a history that does not come to rest is given up.
 const ROUNDS: u32 = 6_000;
 
@@ -86,9 +88,9 @@ impl World {
             }
             let lagging = Stream::ALL.iter().any(|it| self.controller.lag(&self.cluster, *it) > 0);
             let next = match self.controller.due() {
-                Some(due) if lagging => due.min(Instant::now() + Duration::from_secs(1)),
+                Some(due) if lagging => due.min(Instant::now() + LAG),
                 Some(due) => due,
-                None if lagging => Instant::now() + Duration::from_secs(1),
+                None if lagging => Instant::now() + LAG,
                 None => return Ok(()),
             };
             if !lagging && next.duration_since(since) > AT_REST {
@@ -152,7 +154,8 @@ pub fn goal(cluster: &Cluster) -> Result<(), String> {
             return Err(format!("LIV-1: {} is outdated", name(pod)));
         }
         for template in spec["volumeClaimTemplates"].as_array().into_iter().flatten() {
-            let claim = format!("{}-{}", template["metadata"]["name"].as_str().unwrap_or_default(), name(pod));
+            let claim =
+                format!("{}-{}", template["metadata"]["name"].as_str().unwrap_or_default(), name(pod));
             if cluster.get(cluster::claims(), &claim).is_none() {
                 return Err(format!("LIV-1: claim {claim} is missing"));
             }
