@@ -117,6 +117,8 @@ fn what_decides_is_pure() {
         "statefulset/scale.rs",
         "statefulset/update.rs",
         "statefulset/status.rs",
+        "statefulset/conditions.rs",
+        "statefulset/trouble.rs",
         "statefulset/defaults.rs",
         "statefulset/selector.rs",
         "endpointslice/model.rs",

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use super::api::{ApiError, Kind, Patch, WriteApi, Written};
 use super::backoff::Backoffs;
+use super::conditions::Refused;
 use super::desired;
 use super::events::{Recorder, Severity};
 use super::model::{ClaimView, Ordinal, Owner, PodManagement, SetSpec};
@@ -45,6 +46,16 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// What the API server said about a write it refused for good.
+    pub fn refused(&self) -> Option<Refused> {
+        match self {
+            Self::Api(error @ ApiError::Rejected { .. }) => {
+                Some(Refused { message: format!("{error}: {}", error.text()) })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the set or its namespace is on its way out: no fault, and there is nothing to retry.
     pub fn is_farewell(&self) -> bool {
         matches!(self, Self::NotAdopting(_) | Self::Api(ApiError::NamespaceTerminating { .. }))

@@ -17,6 +17,7 @@ pub mod apply;
 pub mod backoff;
 pub mod claim;
 mod classes;
+pub mod conditions;
 mod defaults;
 pub mod desired;
 pub mod events;
@@ -33,6 +34,7 @@ pub mod rival;
 mod scale;
 pub mod selector;
 pub mod status;
+mod trouble;
 mod update;
 pub mod view;
 

@@ -162,6 +162,8 @@ pub struct SetStatus {
     pub update_revision: String,
     /// How often a revision name collided; `None` when never stored.
     pub collision_count: Option<i32>,
+    /// All conditions, those of others included.
+    pub conditions: Vec<Value>,
 }
 
 /// Everything of a StatefulSet that a plan depends on.
@@ -293,6 +295,11 @@ impl SetSpec {
                 current_revision: text("/status/currentRevision").unwrap_or_default(),
                 update_revision: text("/status/updateRevision").unwrap_or_default(),
                 collision_count: int("/status/collisionCount").and_then(|it| i32::try_from(it).ok()),
+                conditions: raw
+                    .pointer("/status/conditions")
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default(),
             },
             extras,
             status_writers: StatusWriters::narrow(raw.pointer("/metadata/managedFields")),

@@ -122,6 +122,9 @@ pub fn new_pod(ordinal: u32, revision: &str, uid: &str) -> PodView {
         ready_condition: false,
         ready_since: None,
         deleting: false,
+        ends: None,
+        node: None,
+        trouble: None,
         claims: vec![("data".into(), format!("data-web-{ordinal}"))],
     }
 }

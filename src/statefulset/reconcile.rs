@@ -20,7 +20,7 @@ use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
 use super::plan::{Observed, Plan, plan};
 use super::rival::rival;
 use super::scale::CREATES_MAX;
-use super::{growth, index, status};
+use super::{conditions, growth, index, status};
 use crate::k8s::watch::Store;
 use crate::model::ObjectKey;
 use crate::runtime::{Barrier, Next, Reconcile};
@@ -89,13 +89,13 @@ impl Reconciler {
         }
     }
 
-    fn candidates(&self, set: &SetSpec) -> Vec<Arc<PodView>> {
+    pub(super) fn candidates(&self, set: &SetSpec) -> Vec<Arc<PodView>> {
         let mut pods = self.stores.pods.by_index(&index::owned(&set.uid));
         pods.extend(self.stores.pods.by_index(&index::orphans_of(&set.key)));
         pods
     }
 
-    fn observe(
+    pub(super) fn observe(
         &self,
         set: &SetSpec,
         pods: Vec<Arc<PodView>>,
@@ -130,7 +130,7 @@ impl Reconciler {
     }
 
     /// Revisions of the set, and those of nobody that match its selector unless the set goes.
-    fn revisions(&self, set: &SetSpec) -> Vec<Arc<RevisionView>> {
+    pub(super) fn revisions(&self, set: &SetSpec) -> Vec<Arc<RevisionView>> {
         let mut revisions = self.stores.revisions.by_index(&index::owned(&set.uid));
         if !set.deleting {
             revisions.extend(self.stores.revisions.by_index(&index::orphans_in(&set.key.namespace)));
@@ -147,7 +147,8 @@ impl Reconciler {
     /// write names the key again, the delay is for the case that it does not come.
     async fn publish(&self, applier: &Applier<'_>, plan: &Plan) -> Result<Next, ApplyError> {
         let set = applier.set;
-        if !status::differs(&set.status, &plan.status) {
+        let told = conditions::matter(&set.status.conditions, &plan.status.conditions, plan);
+        if !told && !status::differs(&set.status, &plan.status) {
             return Ok(Next::Event);
         }
         let patch = status::patch(set, &plan.status);
@@ -217,7 +218,7 @@ impl Reconciler {
         let mut observed = self.observe(&set, claimed.kept, revisions, now);
         let classes = growth::classes(&set, &observed);
         observed.expandable = self.classes.expandable(&self.api, classes, now).await;
-        let plan = loop {
+        let mut plan = loop {
             let plan = plan(&set, &observed, now);
             match applier.revisions(&plan.steps).await {
                 Err(ApplyError::Collision(revision)) if observed.collision_count < COLLISIONS_MAX => {
@@ -237,6 +238,12 @@ impl Reconciler {
         for wait in &plan.waits {
             debug!(%wait, "waiting");
         }
+        let refused = applied.as_ref().err().and_then(ApplyError::refused);
+        let told = conditions::judge(&set, &observed, &plan, refused.as_ref(), now);
+        plan.status.conditions = told.conditions;
+        if let Some(warning) = told.warning {
+            self.events.record(&set, Severity::Standing, warning.reason, warning.message, now);
+        }
         // A sync that failed halfway still says what it saw, and still trims the history.
         let published = self.publish(&applier, &plan).await;
         let trimmed = applier.history(&plan.steps).await;
@@ -245,7 +252,7 @@ impl Reconciler {
         trimmed?;
 
         let written = self.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
-        let next = [plan.requeue_after, written, behind].into_iter().flatten().min();
+        let next = [plan.requeue_after, told.again_after, written, behind].into_iter().flatten().min();
         Ok(next.map_or(Next::Event, Next::After))
     }
 }

@@ -52,17 +52,22 @@ fn complete(set: &SetSpec, status: &mut SetStatus) {
     }
 }
 
-/// Whether the stored status says something else. A changed collision count alone is no reason to write.
+/// Whether the stored status counts or names something else. A changed collision count alone is no reason to write;
+/// whether conditions are, [`conditions::matter`](super::conditions::matter) says.
 pub fn differs(stored: &SetStatus, new: &SetStatus) -> bool {
-    let SetStatus { collision_count: _, .. } = stored;
-    let stored = SetStatus { collision_count: new.collision_count, ..stored.clone() };
+    let SetStatus { collision_count: _, conditions: _, .. } = stored;
+    let stored = SetStatus {
+        collision_count: new.collision_count,
+        conditions: new.conditions.clone(),
+        ..stored.clone()
+    };
     stored != *new
 }
 
 /// The merge patch for `/status`: our own fields and no others, so that foreign conditions stay. UID and
 /// resourceVersion are preconditions: two leaders can not take turns at going backwards.
 pub fn patch(set: &SetSpec, status: &SetStatus) -> Value {
-    json!({
+    let mut patch = json!({
         "apiVersion": super::model::API_VERSION,
         "kind": super::model::KIND,
         "metadata": { "name": set.key.name, "namespace": set.key.namespace, "uid": set.uid, "resourceVersion": set.resource_version },
@@ -77,7 +82,12 @@ pub fn patch(set: &SetSpec, status: &SetStatus) -> Value {
             "updateRevision": status.update_revision,
             "collisionCount": status.collision_count.unwrap_or(0),
         },
-    })
+    });
+    // A merge patch replaces the whole list; it holds the conditions of others, too.
+    if status.conditions != set.status.conditions {
+        patch["status"]["conditions"] = json!(status.conditions);
+    }
+    patch
 }
 
 #[cfg(test)]

@@ -96,6 +96,12 @@ pub struct PodView {
     pub ready_since: Option<Timestamp>,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// `metadata.deletionTimestamp`: when its grace period is over.
+    pub ends: Option<Timestamp>,
+    /// Its node, kept for a terminating pod only.
+    pub node: Option<String>,
+    /// Why it does not become ready, as [`trouble`](super::trouble) words it.
+    pub trouble: Option<String>,
     /// Volumes that are claims: volume name and claim name, in order.
     pub claims: Vec<(String, String)>,
 }
@@ -106,6 +112,9 @@ impl PodView {
         let key = key_of(&pod.metadata)?;
         let owner = controller_of(&pod.metadata);
         let status = pod.status.unwrap_or_default();
+        let trouble = super::trouble::of(&status);
+        let ends = pod.metadata.deletion_timestamp.map(|it| it.0);
+        let node = pod.spec.as_ref().and_then(|it| it.node_name.clone()).filter(|_| ends.is_some());
         let ready = status.conditions.into_iter().flatten().find(|it| it.type_ == "Ready");
         let volumes = pod.spec.and_then(|it| it.volumes).into_iter().flatten();
         Some(Self {
@@ -126,7 +135,10 @@ impl PodView {
             },
             ready_condition: ready.as_ref().is_some_and(|it| it.status == "True"),
             ready_since: ready.and_then(|it| it.last_transition_time).map(|it| it.0),
-            deleting: pod.metadata.deletion_timestamp.is_some(),
+            deleting: ends.is_some(),
+            ends,
+            node,
+            trouble,
             claims: volumes
                 .filter_map(|it| Some((it.name, it.persistent_volume_claim?.claim_name)))
                 .collect(),
