@@ -26,6 +26,8 @@ pub enum Command {
     Run(RunArgs),
     /// Ask a DNS server for one name and print its answer, or with --explain where it comes from.
     Lookup(LookupArgs),
+    /// Print what would change if ordinal took over the StatefulSets of a cluster; exits 1 if anything would.
+    Takeover(TakeoverArgs),
     /// Parse and validate a configuration file and print the effective configuration; opens no socket.
     CheckConfig(CheckConfigArgs),
 }
@@ -263,6 +265,23 @@ pub struct LookupArgs {
     /// See [`CommonArgs`].
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// `ordinal takeover`.
+#[derive(Debug, Args)]
+pub struct TakeoverArgs {
+    /// Only look. Required: taking over is done by `ordinal run --components statefulset`.
+    #[arg(long, required = true)]
+    pub dry_run: bool,
+    /// kubeconfig of the cluster; without it KUBECONFIG, ~/.kube/config or the in-cluster account.
+    #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "NAME", env = "ORDINAL_CONTEXT")]
+    pub context: Option<String>,
+    /// Only this namespace; without it all.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
 }
 
 /// `ordinal check-config`.

@@ -30,5 +30,6 @@ pub mod node;
 pub mod run;
 pub mod runtime;
 pub mod statefulset;
+pub mod takeover;
 pub mod telemetry;
 pub mod up;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use ordinal::cli::{CheckConfigArgs, Cli, Command, LookupArgs, RunArgs, UpArgs};
+use ordinal::cli::{CheckConfigArgs, Cli, Command, LookupArgs, RunArgs, TakeoverArgs, UpArgs};
 use ordinal::config::{self, Config, ConfigError};
 use ordinal::up::{self, Demo};
-use ordinal::{lookup, run, telemetry};
+use ordinal::{lookup, run, takeover, telemetry};
 
 /// The command failed.
 const FAILED: u8 = 1;
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Command::Up(args) => up(&args),
         Command::Run(args) => configured(config::for_run(&args)).and_then(|it| run_cluster(&args, it)),
         Command::Lookup(args) => look_up(&args).and_then(|found| if found { Ok(()) } else { Err(FAILED) }),
+        Command::Takeover(args) => {
+            take_over(&args).and_then(|quiet| if quiet { Ok(()) } else { Err(FAILED) })
+        }
         Command::CheckConfig(args) => check_config(&args),
     };
     outcome.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
@@ -46,6 +49,11 @@ fn look_up(LookupArgs { name, record_type, server, explain, http, .. }: &LookupA
         runtime.block_on(lookup::run(name, record_type, *server))
     };
     found.map_err(failed)
+}
+
+/// Whether nothing would change.
+fn take_over(args: &TakeoverArgs) -> Result<bool, u8> {
+    runtime()?.block_on(takeover::run(args)).map_err(failed)
 }
 
 fn check_config(args: &CheckConfigArgs) -> Result<(), u8> {

@@ -21,7 +21,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     running.announce_and_serve(move || println!("{line}")).await
 }
 
-async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
+/// A client for the cluster that the configuration or the environment names.
+///
+/// # Errors
+/// No cluster is named, or its kubeconfig cannot be used.
+pub async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
     let config = match &cluster.kubeconfig {
         Some(path) => {

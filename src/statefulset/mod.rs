@@ -34,6 +34,7 @@ pub mod rival;
 mod scale;
 pub mod selector;
 pub mod status;
+pub mod takeover;
 mod trouble;
 mod update;
 pub mod view;

@@ -15,6 +15,7 @@ mod gateway;
 mod leaders;
 mod random;
 mod rules;
+mod takeover;
 mod upstream;
 mod world;
 
