@@ -32,8 +32,8 @@ fn text(found: &Survey) -> String {
     found.notes.iter().for_each(|it| line(format!("note: {it}")));
     let sets = found.sets;
     line(match found.intents.len() {
-        0 => format!("{sets} StatefulSets, nothing would change"),
-        count => format!("{sets} StatefulSets, {count} changes at first"),
+        0 => format!("StatefulSets looked at: {sets}; nothing would change"),
+        count => format!("StatefulSets looked at: {sets}; {count} changes at first"),
     });
     text
 }
@@ -45,7 +45,10 @@ mod tests {
 
     #[test]
     fn one_line_an_object_and_a_sum() {
-        assert_eq!(text(&Survey { sets: 2, ..Survey::default() }), "2 StatefulSets, nothing would change\n");
+        assert_eq!(
+            text(&Survey { sets: 2, ..Survey::default() }),
+            "StatefulSets looked at: 2; nothing would change\n"
+        );
         let found = Survey {
             sets: 1,
             intents: vec![Intent { object: "Pod default/web-0".into(), change: "adopt".into() }],
@@ -53,7 +56,7 @@ mod tests {
         };
         assert_eq!(
             text(&found),
-            "Pod default/web-0: adopt\nnote: StatefulSet default/web waits: pod 1 is not ready\n1 StatefulSets, 1 changes at first\n"
+            "Pod default/web-0: adopt\nnote: StatefulSet default/web waits: pod 1 is not ready\nStatefulSets looked at: 1; 1 changes at first\n"
         );
     }
 }

@@ -18,7 +18,7 @@ fn a_dry_run_tells_what_would_change_and_exits_1_if_anything_would() {
     let api = Ordinal::up_fast(&["--components=", "--simulate-node=true"]);
     let kubectl = api.kubectl(&binary);
     let empty = take_over(&api, &["--dry-run"]);
-    assert_eq!(String::from_utf8_lossy(&empty.stdout), "0 StatefulSets, nothing would change\n");
+    assert_eq!(String::from_utf8_lossy(&empty.stdout), "StatefulSets looked at: 0; nothing would change\n");
     assert_eq!(empty.status.code(), Some(0));
 
     kubectl.ok("create ns demo");
@@ -38,7 +38,10 @@ fn a_dry_run_tells_what_would_change_and_exits_1_if_anything_would() {
     assert_eq!(run.terminate(), Some(0));
     let after = take_over(&api, &["--dry-run"]);
     let text = String::from_utf8_lossy(&after.stdout).into_owned();
-    assert_eq!((after.status.code(), text.as_str()), (Some(0), "1 StatefulSets, nothing would change\n"));
+    assert_eq!(
+        (after.status.code(), text.as_str()),
+        (Some(0), "StatefulSets looked at: 1; nothing would change\n")
+    );
 
     assert_eq!(take_over(&api, &[]).status.code(), Some(2), "only --dry-run exists");
 }

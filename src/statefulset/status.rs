@@ -85,7 +85,8 @@ pub fn patch(set: &SetSpec, status: &SetStatus) -> Value {
     });
     // A merge patch replaces the whole list; it holds the conditions of others, too.
     if status.conditions != set.status.conditions {
-        patch["status"]["conditions"] = json!(status.conditions);
+        let none = status.conditions.is_empty();
+        patch["status"]["conditions"] = if none { Value::Null } else { json!(status.conditions) };
     }
     patch
 }
