@@ -53,7 +53,9 @@ impl Collector {
     pub(crate) fn turn(&mut self, server: &ApiServer) -> usize {
         let work = self.advance(server);
         let actions: Vec<_> = work.iter().flat_map(|uid| self.graph.decide(uid)).collect();
-        actions.iter().for_each(|it| act(server, it));
+        for action in &actions {
+            act(server, action);
+        }
         actions.len()
     }
 

@@ -426,6 +426,8 @@ mod tests {
         format!("{mark}{} {}", word("reason"), word("message"))
     }
 
+    type Change<'a> = &'a dyn Fn(&mut Vec<PodView>);
+
     #[test]
     fn every_condition_names_ordinal_state_time_and_remedy() {
         let image = |views: &mut Vec<PodView>| {
@@ -440,7 +442,6 @@ mod tests {
             }
         };
         let nothing = |_: &mut Vec<PodView>| {};
-        type Change<'a> = &'a dyn Fn(&mut Vec<PodView>);
         #[rustfmt::skip]
         let cases: Vec<(&str, &str, &str, Change, &[&str])> = vec![
             ("Progressing", "2xA", "0A 1A", &nothing, &["+Complete", "all 2 pods"]),

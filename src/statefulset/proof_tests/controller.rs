@@ -180,7 +180,7 @@ impl Controller {
         let keys: Vec<ObjectKey> = match stream {
             Stream::Sets => {
                 let changes = self.stores.sets.replace(objects.iter().filter_map(narrow_set).collect());
-                changes.iter().flat_map(of_set).collect()
+                changes.iter().filter_map(of_set).collect()
             }
             Stream::Pods => {
                 let changes = self.stores.pods.replace(narrowed(objects, PodView::narrow));
@@ -195,7 +195,9 @@ impl Controller {
                 changes.iter().flat_map(index::of_revision).collect()
             }
         };
-        keys.into_iter().for_each(|it| self.queue.add(it));
+        for key in keys {
+            self.queue.add(key);
+        }
         self.shown.lock().unwrap().insert(stream.resource().plural, version);
     }
 
@@ -244,7 +246,9 @@ impl Controller {
                 shown(&self.stores.revisions, &value, it, deleted, version, of)
             }
         };
-        keys.into_iter().for_each(|it| self.queue.add(it));
+        for key in keys {
+            self.queue.add(key);
+        }
         self.shown.lock().unwrap().insert(stream.resource().plural, version);
     }
 
@@ -261,7 +265,7 @@ impl Controller {
         let slow = odd.rounds <= SLOW;
         let rounds = odd.rounds;
         match view {
-            View::Delayed | View::Cut | View::Bookmarks if slow => false,
+            View::Delayed | View::Cut | View::Bookmarks | View::Behind if slow => false,
             // One at a time, so that the view is old again and again.
             View::Delayed => {
                 self.odd[stream as usize].rounds = SLOW / 2;
@@ -288,14 +292,12 @@ impl Controller {
             View::Silent => {
                 let until = *odd.until.get_or_insert_with(|| Instant::now() + Duration::from_secs(120));
                 if Instant::now() < until {
-                    self.queue.with(|_| ());
                     return false;
                 }
                 self.odd[stream as usize].until = None;
                 self.relist(cluster, stream);
                 true
             }
-            View::Behind if slow => false,
             View::Behind => {
                 self.odd[stream as usize].rounds = 0;
                 self.relist(cluster, stream);
@@ -303,13 +305,13 @@ impl Controller {
             }
             View::ContinueExpired => {
                 drop(self.begin_list(cluster, stream));
-                if rounds % 3 == 0 {
+                if rounds.is_multiple_of(3) {
                     self.relist(cluster, stream);
                 }
-                rounds % 3 == 0
+                rounds.is_multiple_of(3)
             }
             View::PartialList => match self.odd[stream as usize].list.take() {
-                Some(list) if rounds % 6 == 0 => {
+                Some(list) if rounds.is_multiple_of(6) => {
                     self.swap_in(stream, list);
                     true
                 }

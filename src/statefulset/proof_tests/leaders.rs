@@ -72,7 +72,9 @@ async fn play(name: &str, acts: &[Act], most: usize, word: &[Move]) -> u64 {
     let mut states = 0;
     for it in word {
         match it {
-            Move::Old => drop(old.turn().await),
+            Move::Old => {
+                old.turn().await;
+            }
             Move::OldSees => drop(see_one(&mut old, &world)),
             Move::New => {
                 for stream in Stream::ALL {

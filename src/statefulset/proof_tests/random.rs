@@ -125,7 +125,9 @@ async fn step(world: &mut World, op: &Op) {
     match op {
         Op::Deliver(it) => drop(world.controller.deliver(&world.cluster, stream(it))),
         Op::Relist(it) => world.controller.relist(&world.cluster, stream(it)),
-        Op::Turn => drop(world.turn().await),
+        Op::Turn => {
+            world.turn().await;
+        }
         Op::Node(it) => {
             if let Some(name) = pick(world.cluster.movable(), *it) {
                 let did = world.cluster.node(&name);

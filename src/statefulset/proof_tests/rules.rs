@@ -198,6 +198,9 @@ impl Judge {
             Some(it) if it.get("$patch").is_some() && ours => Ok(()),
             Some(it) if it.get("$patch").is_some() => Err("INV-4: released from somebody else".into()),
             Some(_) if pod.owner.is_some() => Err("INV-4: adopted from somebody else".into()),
+            Some(_) if !set.selector.matches(&pod.labels) || pod.parent() != Some(&set.key.name) => {
+                Err("INV-4: adopted, although selector or name do not match".into())
+            }
             Some(_) if !self.looked => Err("INV-4: adopted without an uncached look at the set".into()),
             Some(_) => Ok(()),
             None if ours => self.fresh(),
@@ -365,6 +368,9 @@ impl Judge {
     fn status(&self, call: &Call) -> Result<(), String> {
         let stored = self.server.store().get(cluster::sets(), &Key::new(NAMESPACE, "web"));
         let Some(stored) = stored else { return Ok(()) };
+        if !call.body["metadata"]["resourceVersion"].is_string() {
+            return Err("INV-11: the resourceVersion is no precondition".into());
+        }
         let same = stored.value["metadata"]["resourceVersion"] == call.body["metadata"]["resourceVersion"];
         let generation = |it: &Value| it["status"]["observedGeneration"].as_i64().unwrap_or(0);
         if same && generation(&call.body) < generation(&stored.value) {
