@@ -191,7 +191,7 @@ fn judge(policy: &str, from: usize, step: usize) -> usize {
     let pods: Vec<Vec<Option<Arc<PodView>>>> = (0..ORDINALS)
         .map(|ordinal| {
             let one = |it: &&str| (!it.is_empty()).then(|| Arc::new(pod(&format!("{ordinal}{it}"))));
-            STATES.iter().map(|it| one(it)).collect()
+            STATES.iter().map(one).collect()
         })
         .collect();
     let mut judged = 0;
