@@ -169,7 +169,8 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let ordinal = Ordinal::up_fast(&["--log-level=warn", "--stop-delay=0s"]);
+        let ordinal =
+            Ordinal::up(&["--start-delay=0s", "--ready-delay=0s", "--stop-delay=0s", "--log-level=warn"]);
         let client = client(&ordinal).await;
         create_headless_service(&client).await;
         Self { sets: Api::default_namespaced(client.clone()), client, ordinal }
