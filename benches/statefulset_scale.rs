@@ -228,6 +228,15 @@ async fn main() {
             .await;
     };
     bench.run(&what, sets, 3 * sets, create).await;
+    // The slices and events of so many pods take longer than the sets.
+    let mut last = version(&bench.client).await;
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await; // allow-sleep: until nothing more is written
+        let now = version(&bench.client).await;
+        if now == std::mem::replace(&mut last, now.clone()) {
+            break;
+        }
+    }
     let (before, cpu) = (version(&bench.client).await, common::cpu_seconds(bench.ordinal.pid()));
     tokio::time::sleep(Duration::from_secs(idle as u64)).await; // allow-sleep: what happens at rest is the question
     let after = version(&bench.client).await;
