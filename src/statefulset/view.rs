@@ -100,7 +100,7 @@ pub struct PodView {
     pub ends: Option<Timestamp>,
     /// Its node, kept for a terminating pod only.
     pub node: Option<String>,
-    /// Why it does not become ready, as [`trouble`](super::trouble) words it.
+    /// Why it does not become ready, as `statefulset::trouble` words it.
     pub trouble: Option<String>,
     /// Volumes that are claims: volume name and claim name, in order.
     pub claims: Vec<(String, String)>,
