@@ -24,7 +24,7 @@ impl Applier<'_> {
     /// The set may not adopt, or a write failed.
     pub async fn adopt_revisions(&self, orphans: &[&Arc<RevisionView>]) -> Result<(), ApplyError> {
         if !orphans.is_empty() {
-            self.may_adopt().await?;
+            self.still_stays().await?;
         }
         for it in orphans {
             self.take(Kind::Revision, &it.key, &it.uid).await?;
@@ -44,7 +44,7 @@ impl Applier<'_> {
         if claimed.adopt.is_empty() {
             return result;
         }
-        match self.may_adopt().await {
+        match self.still_stays().await {
             Ok(()) => {
                 for pod in &claimed.adopt {
                     result = result.and(self.take(Kind::Pod, &pod.key, &pod.uid).await);
@@ -55,8 +55,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Reads the set past the cache: only a set that is still there and stays may adopt.
-    async fn may_adopt(&self) -> Result<(), ApplyError> {
+    /// Reads the set past the cache: only one that is still there and stays may adopt, or have its history recorded again.
+    pub async fn still_stays(&self) -> Result<(), ApplyError> {
         let fresh = match self.api.get(Kind::Set, &self.set.key).await {
             Err(ApiError::NotFound { .. }) => return Err(ApplyError::NotAdopting(self.set.key.clone())),
             other => other?,

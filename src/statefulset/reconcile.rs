@@ -210,6 +210,11 @@ impl Reconciler {
         applier.adopt_revisions(&orphans).await?;
         let claimed = claim::claim(&set, self.candidates(&set));
         applier.claim_pods(&claimed).await?;
+        // The collector removes the revisions of a deleted set. Each removal comes here, and with the news of the deletion
+        // missing they would be recorded again, and removed again.
+        if revisions.is_empty() && !set.status.update_revision.is_empty() {
+            applier.still_stays().await?;
+        }
         // What was adopted or released counts once the caches show it.
         if self.barrier.waits_for(key).is_some() {
             return Ok(Next::OwnWrites);
