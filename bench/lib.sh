@@ -2,6 +2,7 @@
 # Everything runs on 127.0.0.1, on high ports, in a scratch folder that is removed; processes are ended by their id.
 #
 #   BENCH_ORDINAL=PATH    measure this binary instead of building one
+#   BENCH_PROFILE=dist    what to build: dist is what is shipped, release builds much faster
 #   BENCH_MAX_LOAD=1.0    highest 1-minute load average to measure at
 #   BENCH_FORCE=1         measure in any case (the numbers mean little)
 #   BENCH_MIN_UTIL=0.97   saturated runs with a less busy server do not count
@@ -16,6 +17,7 @@ pids=()
 # The server has one CPU of its own, the generator the other; what else takes part shares the generator's.
 server_cpu="${BENCH_SERVER_CPU:-1}"
 client_cpu="${BENCH_CLIENT_CPU:-0}"
+profile="${BENCH_PROFILE:-dist}"
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
@@ -70,8 +72,9 @@ build() {
     cargo build --quiet --release --locked --manifest-path "$bench/tool/Cargo.toml" --target-dir "$root/target/bench"
     ordinal="${BENCH_ORDINAL:-}"
     if [ -z "$ordinal" ]; then
-        cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" --target-dir "$root/target" --bin ordinal
-        ordinal="$root/target/release/ordinal"
+        [ "$profile" = release ] || [ -x "$root/target/$profile/ordinal" ] || say "building with --profile $profile: 10 minutes or more"
+        cargo build --quiet --profile "$profile" --locked --manifest-path "$root/Cargo.toml" --target-dir "$root/target" --bin ordinal
+        ordinal="$root/target/$profile/ordinal"
     fi
     [ -x "$ordinal" ] || die "$ordinal is not executable"
     say "ordinal: $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown), $("$ordinal" --version)"

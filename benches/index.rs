@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 use ordinal::dns::DnsConfig;
 use ordinal::dns::config::{EndpointNames, Zones};
 use ordinal::dns::index::{Change, Index};
@@ -336,10 +338,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Nanoseconds this thread has been on a CPU (Linux).
+/// Nanoseconds this thread has been on a CPU. The numbers in /proc only move with the kernel's ticks.
 fn cpu_time() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with schedstat");
-    text.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number of nanoseconds")
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every Linux has this clock");
+    u64::try_from(time.num_nanoseconds()).expect("time goes on")
 }
 
 fn resident_kib() -> i64 {
