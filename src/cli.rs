@@ -240,9 +240,32 @@ pub struct RunArgs {
     /// Requests at once after a pause, with --api-qps; as many as that if not given.
     #[arg(long, value_name = "NUMBER", env = "ORDINAL_API_BURST")]
     pub api_burst: Option<u32>,
+    /// Leader election of the controllers.
+    #[command(flatten)]
+    pub leader: LeaderArgs,
     /// See [`ServeArgs`].
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+/// Leader election, named as in kube-controller-manager.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LeaderArgs {
+    /// Run a controller only while this process holds its Lease, so that several may run.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_LEADER_ELECT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub leader_elect: Option<bool>,
+    /// Namespace of the Leases; that of the pod, or kube-system outside of a cluster, if not given.
+    #[arg(long, value_name = "NAME", env = "ORDINAL_LEADER_ELECT_RESOURCE_NAMESPACE")]
+    pub leader_elect_resource_namespace: Option<String>,
+    /// How long a Lease is valid that nobody renews.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_LEADER_ELECT_LEASE_DURATION", value_parser = crate::model::duration::parse)]
+    pub leader_elect_lease_duration: Option<Duration>,
+    /// How long a leader that cannot renew goes on writing.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_LEADER_ELECT_RENEW_DEADLINE", value_parser = crate::model::duration::parse)]
+    pub leader_elect_renew_deadline: Option<Duration>,
+    /// Time between two tries to acquire or renew.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_LEADER_ELECT_RETRY_PERIOD", value_parser = crate::model::duration::parse)]
+    pub leader_elect_retry_period: Option<Duration>,
 }
 
 /// `ordinal lookup`.

@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
+use uuid::Uuid;
 
-use crate::config::{Component, Config, Mode};
+use crate::config::{Component, Config, LeaderElection, Mode};
 use crate::dns::explain::http::Explainer;
+use crate::k8s::limit::Limiter;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
-use crate::{dns, endpointslice, statefulset, telemetry};
+use crate::{dns, endpointslice, leader, statefulset, telemetry};
 
 /// Everything that listens or runs, until [`Running::announce_and_serve`].
 pub struct Process {
@@ -34,6 +36,9 @@ pub struct Process {
     http_address: SocketAddr,
     dns: Option<Dns>,
     components: Vec<Component>,
+    limiter: Limiter,
+    /// The controllers run only while they lead.
+    leader: Option<leader::Options>,
 }
 
 /// A bound DNS server and what its watch needs.
@@ -41,6 +46,26 @@ struct Dns {
     server: dns::Server,
     options: dns::DnsConfig,
     metrics: dns::Metrics,
+}
+
+/// Where a pod finds the name of its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// This process as a candidate.
+fn candidate(election: &LeaderElection) -> leader::Options {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(text.trim().to_owned()).filter(|it| !it.is_empty())
+    };
+    let in_pod = || read(POD_NAMESPACE).unwrap_or_else(|| "kube-system".to_owned());
+    let host = read("/proc/sys/kernel/hostname").unwrap_or_else(|| "ordinal".to_owned());
+    leader::Options {
+        namespace: election.namespace.clone().unwrap_or_else(in_pod),
+        // Two processes of one host are two candidates.
+        identity: format!("{host}_{}", Uuid::new_v4()),
+        timing: election.timing(),
+        random: || f64::from(Uuid::new_v4().as_bytes()[0]) / f64::from(u8::MAX),
+    }
 }
 
 /// What the ready line tells.
@@ -103,6 +128,9 @@ impl Process {
             http,
             dns,
             components,
+            limiter: Limiter::new(config.api.limit().filter(|_| mode == Mode::Run)),
+            leader: (mode == Mode::Run && config.leader_election.enabled)
+                .then(|| candidate(&config.leader_election)),
         })
     }
 
@@ -127,25 +155,53 @@ impl Process {
         self.controllers.clone()
     }
 
+    /// Starts a controller, or a candidate that runs it while it leads.
+    fn spawn_controller<F>(
+        &mut self,
+        component: Component,
+        client: &Client,
+        controller: impl Fn(Client, ControllerMetrics, ReadyHandle, CancellationToken) -> F
+        + Send
+        + Sync
+        + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (client, metrics, limiter) = (client.clone(), self.controllers.clone(), self.limiter.clone());
+        let Some(options) = self.leader.clone() else {
+            let client = limiter.around(&client);
+            return self.spawn(component.name(), move |ready, stop| controller(client, metrics, ready, stop));
+        };
+        self.spawn(component.name(), move |ready, stop| async move {
+            // Neither the limit nor its queue may hold up a renewal, and the fence is the last thing a write passes.
+            let run = |fenced: Client, end| {
+                controller(limiter.around(&fenced), metrics.clone(), ready.clone(), end)
+            };
+            leader::lead(&client, component.name(), options, metrics.clone(), ready.clone(), stop, run).await;
+        });
+    }
+
     /// Starts the chosen components on `client` and the HTTP endpoints.
     pub fn start(mut self, client: &Client) -> Running {
         let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };
         let components = std::mem::take(&mut self.components);
         let mut routes = Router::new();
         for component in &components {
-            let (client, controllers) = (client.clone(), self.controllers.clone());
             match component {
-                Component::StatefulSet => self.spawn("statefulset", |ready, stop| {
-                    let options =
-                        statefulset::Options { metrics: controllers, ..statefulset::Options::default() };
-                    statefulset::run(client, options, ready, stop)
-                }),
-                Component::EndpointSlice => self.spawn("endpointslice", |ready, stop| {
-                    let options =
-                        endpointslice::Options { metrics: controllers, ..endpointslice::Options::default() };
-                    endpointslice::run(client, options, ready, stop)
-                }),
+                Component::StatefulSet => {
+                    self.spawn_controller(*component, client, |client, metrics, ready, stop| {
+                        let options = statefulset::Options { metrics, ..statefulset::Options::default() };
+                        statefulset::run(client, options, ready, stop)
+                    });
+                }
+                Component::EndpointSlice => {
+                    self.spawn_controller(*component, client, |client, metrics, ready, stop| {
+                        let options = endpointslice::Options { metrics, ..endpointslice::Options::default() };
+                        endpointslice::run(client, options, ready, stop)
+                    });
+                }
                 Component::Dns => {
+                    let client = self.limiter.around(client);
                     let Some(Dns { server, options, metrics }) = self.dns.take() else { continue };
                     addresses.dns = server.local_addrs();
                     let index = server.index();

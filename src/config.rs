@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
 use crate::dns::{self, DnsConfig};
 use crate::k8s::limit::Limit;
+use crate::leader::election::Timing;
 
 /// Why a configuration cannot be used. The process exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub struct Config {
     pub node: NodeSection,
     /// The cluster of `run`.
     pub cluster: ClusterConfig,
+    /// Leader election of the controllers in `run`.
+    pub leader_election: LeaderElection,
     /// Logs, on stderr.
     pub log: LogConfig,
 }
@@ -133,6 +136,40 @@ pub struct ClusterConfig {
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig. Default: its current context.
     pub context: Option<String>,
+}
+
+/// The `leaderElection:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct LeaderElection {
+    /// Off: exactly one process may run the controllers.
+    pub enabled: bool,
+    /// Namespace of the Leases. Default: that of the pod, or `kube-system` outside of a cluster.
+    pub namespace: Option<String>,
+    /// How long a Lease is valid that nobody renews.
+    #[serde(with = "crate::model::duration")]
+    pub lease_duration: Duration,
+    /// How long a leader that cannot renew goes on writing.
+    #[serde(with = "crate::model::duration")]
+    pub renew_deadline: Duration,
+    /// Time between two tries to acquire or renew.
+    #[serde(with = "crate::model::duration")]
+    pub retry_period: Duration,
+}
+
+impl Default for LeaderElection {
+    fn default() -> Self {
+        let Timing { lease_duration, renew_deadline, retry_period } = Timing::default();
+        Self { enabled: true, namespace: None, lease_duration, renew_deadline, retry_period }
+    }
+}
+
+impl LeaderElection {
+    /// Its times.
+    pub fn timing(&self) -> Timing {
+        let Self { lease_duration, renew_deadline, retry_period, .. } = *self;
+        Timing { lease_duration, renew_deadline, retry_period }
+    }
 }
 
 /// The `log:` section.
@@ -242,6 +279,10 @@ impl Config {
                 return Err(ConfigError::Invalid { key: key.to_owned(), reason });
             }
         }
+        self.leader_election
+            .timing()
+            .check()
+            .map_err(|(key, reason)| ConfigError::Invalid { key: format!("leaderElection.{key}"), reason })?;
         if self.api.burst.is_some() && self.api.qps.is_none() {
             let reason = "has no meaning without api.qps".to_owned();
             return Err(ConfigError::Invalid { key: "api.burst".to_owned(), reason });
@@ -369,6 +410,14 @@ pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
     overlay_optional(&mut config.cluster.context, args.context.clone());
     overlay_optional(&mut config.api.qps, args.api_qps);
     overlay_optional(&mut config.api.burst, args.api_burst);
+    set(&mut config.leader_election.enabled, args.leader.leader_elect);
+    overlay_optional(
+        &mut config.leader_election.namespace,
+        args.leader.leader_elect_resource_namespace.clone(),
+    );
+    set(&mut config.leader_election.lease_duration, args.leader.leader_elect_lease_duration);
+    set(&mut config.leader_election.renew_deadline, args.leader.leader_elect_renew_deadline);
+    set(&mut config.leader_election.retry_period, args.leader.leader_elect_retry_period);
     config.validate()?;
     config.check_machine(Mode::Run)?;
     Ok(config)

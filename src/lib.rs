@@ -24,6 +24,7 @@ pub mod config;
 pub mod dns;
 pub mod endpointslice;
 pub mod k8s;
+pub mod leader;
 pub mod lookup;
 pub mod model;
 pub mod node;

@@ -6,7 +6,6 @@ use kube::{Client, Config as ClientConfig};
 
 use crate::components::{Addresses, Process};
 use crate::config::{ClusterConfig, Config, Mode};
-use crate::k8s::limit::limited;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -15,7 +14,6 @@ use crate::k8s::limit::limited;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let process = Process::bind(&config, Mode::Run).await?;
     let client = client(&config.cluster).await?;
-    let client = config.api.limit().map_or_else(|| client.clone(), |limit| limited(&client, limit));
     let running = process.start(&client);
     let line = ready_line(&running.addresses, &[]);
     running.announce_and_serve(move || println!("{line}")).await

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use common::{Kubectl, Ordinal, fixture, has_dig, kubectls, wait_for, wait_until};
 use serde_json::Value;
 
+/// The controllers, which take over at once from those killed before.
+const ALONE: [&str; 3] =
+    ["--components=statefulset,endpointslice", "--leader-elect=false", "--log-level=warn"];
+
 /// An API server with a node and nothing else, pods as quick as they come.
 fn api_server() -> Ordinal {
     Ordinal::up_fast(&["--components=", "--simulate-node=true"])
@@ -82,13 +86,11 @@ fn controllers_killed_at_any_moment_lose_nothing_and_double_nothing() {
         let goal = if round % 2 == 0 { scale_up(&kubectl, &api) } else { update(&kubectl, round) };
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let after = std::time::Duration::from_millis(10 + (random >> 33) % 400);
-        let mut controllers =
-            Ordinal::run(&api.kubeconfig(), &["--components=statefulset,endpointslice", "--log-level=warn"]);
+        let mut controllers = Ordinal::run(&api.kubeconfig(), &ALONE);
         let until = std::time::Instant::now() + after;
         wait_until("the moment of the crash", || std::time::Instant::now() >= until);
         controllers.kill();
-        let _again =
-            Ordinal::run(&api.kubeconfig(), &["--components=statefulset,endpointslice", "--log-level=warn"]);
+        let _again = Ordinal::run(&api.kubeconfig(), &ALONE);
         reach(&kubectl, &goal, round);
         let now = claim_uids(&kubectl);
         for (name, uid) in &claims {
@@ -109,8 +111,7 @@ struct Goal {
 fn scale_up(kubectl: &Kubectl, api: &Ordinal) -> Goal {
     kubectl.ok("scale sts web --replicas=1");
     // Scaled down by a controller that nobody disturbs.
-    let _calm =
-        Ordinal::run(&api.kubeconfig(), &["--components=statefulset,endpointslice", "--log-level=warn"]);
+    let _calm = Ordinal::run(&api.kubeconfig(), &ALONE);
     let image = kubectl.ok("get sts web -o jsonpath={.spec.template.spec.containers[0].image}");
     reach(kubectl, &Goal { replicas: 1, image: image.clone() }, 0);
     kubectl.ok("scale sts web --replicas=5");

@@ -1,6 +1,6 @@
 //! A limit on how fast a process sends requests to the API server.
 //!
-//! Requests ──[`limited`]──▶ `kube::Client`
+//! Requests ──[`Limiter`]──▶ `kube::Client`
 //!
 //! A token bucket as in client-go: a request takes a token, or waits until its own has dripped in, in the order of
 //! arrival. A watch is one request however long it runs.
@@ -23,21 +23,33 @@ pub struct Limit {
     pub burst: u32,
 }
 
-/// `client`, which sends no faster than `limit`.
-pub fn limited(client: &Client, limit: Limit) -> Client {
-    let bucket = Arc::new(Mutex::new(Bucket::new(limit)));
-    let (inner, began) = (client.clone(), Instant::now());
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(began.elapsed());
-        let inner = inner.clone();
-        async move {
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await; // allow-sleep: the limit of the configuration
+/// The limit that some clients share. Clones are the same limit.
+#[derive(Debug, Clone, Default)]
+pub struct Limiter(Option<Arc<(Instant, Mutex<Bucket>)>>);
+
+impl Limiter {
+    /// `None`: no limit.
+    pub fn new(limit: Option<Limit>) -> Self {
+        Self(limit.map(|it| Arc::new((Instant::now(), Mutex::new(Bucket::new(it))))))
+    }
+
+    /// `client`, which sends no faster than all clients of this limit together may.
+    pub fn around(&self, client: &Client) -> Client {
+        let Some(shared) = &self.0 else { return client.clone() };
+        let (shared, inner) = (shared.clone(), client.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (began, bucket) = &*shared;
+            let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(began.elapsed());
+            let inner = inner.clone();
+            async move {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await; // allow-sleep: the limit of the configuration
+                }
+                inner.send(request).await
             }
-            inner.send(request).await
-        }
-    });
-    Client::new(service, client.default_namespace())
+        });
+        Client::new(service, client.default_namespace())
+    }
 }
 
 /// Times are those since its creation.
@@ -83,9 +95,11 @@ mod tests {
         let service = tower::service_fn(|_: Request<Body>| async {
             Ok::<_, kube::Error>(http::Response::new(Body::empty()))
         });
-        let client = limited(&Client::new(service, "default"), Limit { qps: 2, burst: 1 });
+        let limiter = Limiter::new(Some(Limit { qps: 2, burst: 1 }));
+        let client = Client::new(service, "default");
+        let (one, other) = (limiter.around(&client), limiter.around(&client));
         let began = Instant::now();
-        for _ in 0..3 {
+        for client in [&one, &other, &one] {
             client.send(Request::new(Body::empty())).await.expect("an empty response");
         }
         assert_eq!(began.elapsed().as_millis(), 1000);

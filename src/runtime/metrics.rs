@@ -30,6 +30,7 @@ pub struct ControllerMetrics {
     pub(super) reconciles: Family<ReconcileLabels, Counter>,
     pub(super) duration: Family<ControllerLabel, Histogram>,
     pub(super) own_write_wait: Family<ControllerLabel, Histogram>,
+    leader: Family<ControllerLabel, Gauge>,
 }
 
 impl Default for ControllerMetrics {
@@ -41,11 +42,17 @@ impl Default for ControllerMetrics {
             own_write_wait: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0005, 4.0, 10))
             }),
+            leader: Family::default(),
         }
     }
 }
 
 impl ControllerMetrics {
+    /// Says whether this process leads a controller that leader election decides about.
+    pub fn leads(&self, controller: &'static str, leads: bool) {
+        self.leader.get_or_create(&ControllerLabel { controller }).set(leads.into());
+    }
+
     /// Adds the series to a registry whose prefix is `ordinal`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("workqueue_depth", "Keys waiting for a worker", self.depth.clone());
@@ -55,6 +62,7 @@ impl ControllerMetrics {
             "Time of one reconcile, writes included",
             self.duration.clone(),
         );
+        registry.register("leader", "1 while this process leads the controller", self.leader.clone());
         registry.register(
             "own_write_wait_seconds",
             "Time from the first look at a key whose own writes the caches did not show until they did",
