@@ -7,7 +7,7 @@ use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
-use crate::apiserver::{defaults, events, meta, validate};
+use crate::apiserver::{admission, defaults, meta, validate, views};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub fn insert(
     commit: Commit,
 ) -> Result<Arc<Object>, Status> {
     let resource = stored_as(target.resource);
-    let mut object = events::to_stored(target.resource, object, None);
+    let mut object = views::to_stored(target.resource, object);
     settle_namespace(target.resource, &target.namespace, &mut object)?;
     if let Some(name) = &target.name {
         check_name(name, &object)?;
@@ -60,7 +60,7 @@ pub fn insert(
         });
     }
     defaults::apply(resource, &mut object);
-    default_storage_class(writer, resource, &mut object);
+    admission::create(server, writer, resource, &mut object);
     validate::decode_check(resource, &object).map_err(Status::bad_request)?;
     let mut errors = validate::create(resource, &object);
     if errors.is_empty() && resource.kind == "Service" {
@@ -72,6 +72,7 @@ pub fn insert(
     let metadata = meta::metadata(&mut object);
     metadata.insert("uid".into(), server.new_uid().into());
     metadata.insert("creationTimestamp".into(), server.now_text().into());
+    defaults::identified(resource, &mut object);
     Ok(match commit {
         Commit::Keep => writer.put(resource, object),
         Commit::DryRun => Arc::new(Object::new(0, object)),
@@ -189,27 +190,6 @@ fn require_namespace(
         return Err(Status::namespace_terminating(resource, name, namespace));
     }
     Ok(())
-}
-
-/// Claims that name no class get the default one (the DefaultStorageClass admission plugin).
-fn default_storage_class(writer: &Writer<'_>, resource: &Resource, object: &mut Value) {
-    const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
-    if resource.kind != "PersistentVolumeClaim"
-        || object["spec"].get("storageClassName").is_some()
-        || !object["spec"].is_object()
-    {
-        return;
-    }
-    let classes =
-        resources::find("storage.k8s.io", "v1", "storageclasses").expect("storage classes are served");
-    let default = writer
-        .list(classes, None)
-        .into_iter()
-        .filter(|it| it.value["metadata"]["annotations"][DEFAULT] == "true")
-        .max_by_key(|it| meta::text(&it.value, "creationTimestamp").to_owned());
-    if let Some(class) = default {
-        object["spec"]["storageClassName"] = meta::text(&class.value, "name").into();
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@ use crate::apiserver::resources::{RESOURCES, Resource, Scope};
 use crate::apiserver::reviews::{REVIEWS, Review};
 use serde_json::{Value, json};
 
-/// Verbs of every object.
-const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
 /// (verbs, kind served, its group, its version) of a subresource; an empty kind is that of the parent.
 fn subresource(name: &str) -> (&'static [&'static str], &'static str, &'static str, &'static str) {
     match name {
@@ -94,7 +91,7 @@ pub fn resource_list(group: &str, version: &str) -> Option<Value> {
             "singularName": resource.singular,
             "namespaced": namespaced,
             "kind": resource.kind,
-            "verbs": VERBS,
+            "verbs": resource.verbs,
         });
         if !resource.short_names.is_empty() {
             entry["shortNames"] = json!(resource.short_names);
@@ -213,7 +210,7 @@ fn aggregated_resource(resource: &'static Resource) -> Value {
         "responseKind": kind_of(resource.group, resource.version, resource.kind),
         "scope": if resource.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
-        "verbs": VERBS,
+        "verbs": resource.verbs,
     });
     for (field, values) in [("shortNames", resource.short_names), ("categories", resource.categories)] {
         if !values.is_empty() {

@@ -2,8 +2,6 @@
 //!
 //! Source: kubernetes `pkg/apis/events/v1/conversion.go`.
 
-use crate::apiserver::resources::Resource;
-use crate::apiserver::store::stored_as;
 use serde_json::Value;
 
 /// (name in events.k8s.io/v1, name in core/v1) of the fields that differ.
@@ -17,39 +15,28 @@ const FIELDS: &[(&str, &str)] = &[
     ("deprecatedCount", "count"),
 ];
 
-/// Turns an object of `resource` into the shape it is stored in. `_stored` is the object it replaces.
-pub fn to_stored(resource: &Resource, object: Value, _stored: Option<&Value>) -> Value {
-    rename(resource, object, stored_as(resource), Direction::In)
+/// From events.k8s.io/v1 to core/v1.
+pub fn to_stored(object: Value) -> Value {
+    rename(object, FIELDS.iter().copied(), "v1")
 }
 
-/// Turns a stored object into the shape of `resource`.
-pub fn from_stored(resource: &Resource, object: &Value) -> Value {
-    rename(resource, object.clone(), resource, Direction::Out)
+/// From core/v1 to events.k8s.io/v1.
+pub fn from_stored(object: Value) -> Value {
+    rename(object, FIELDS.iter().map(|(view, stored)| (*stored, *view)), "events.k8s.io/v1")
 }
 
-/// Whether objects of `resource` are stored in another shape.
-pub fn is_view(resource: &Resource) -> bool {
-    resource.store_as.is_some()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    In,
-    Out,
-}
-
-fn rename(resource: &Resource, mut object: Value, shape: &Resource, direction: Direction) -> Value {
-    if !is_view(resource) {
-        return object;
-    }
+fn rename(
+    mut object: Value,
+    fields: impl Iterator<Item = (&'static str, &'static str)>,
+    api_version: &str,
+) -> Value {
     if let Some(map) = object.as_object_mut() {
-        for (view, stored) in FIELDS {
-            let (from, to) = if direction == Direction::In { (view, stored) } else { (stored, view) };
-            if let Some(value) = map.remove(*from) {
-                map.insert((*to).to_owned(), value);
+        for (from, to) in fields {
+            if let Some(value) = map.remove(from) {
+                map.insert(to.to_owned(), value);
             }
         }
-        map.insert("apiVersion".into(), shape.api_version().into());
+        map.insert("apiVersion".into(), api_version.into());
     }
     object
 }
@@ -57,20 +44,18 @@ fn rename(resource: &Resource, mut object: Value, shape: &Resource, direction: D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apiserver::resources;
     use serde_json::json;
 
     #[test]
     fn both_directions() {
-        let view = resources::find("events.k8s.io", "v1", "events").unwrap();
         let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
             "regarding": {"name": "p"}, "note": "n", "reportingController": "c", "reason": "R"});
-        let stored = to_stored(view, event.clone(), None);
+        let stored = to_stored(event.clone());
         assert_eq!(
             stored,
             json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
                 "involvedObject": {"name": "p"}, "message": "n", "reportingComponent": "c", "reason": "R"})
         );
-        assert_eq!(from_stored(view, &stored), event);
+        assert_eq!(from_stored(stored), event);
     }
 }

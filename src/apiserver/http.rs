@@ -17,7 +17,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::watch::Watcher;
-use crate::apiserver::{create, meta, scale, subresources};
+use crate::apiserver::{create, eviction, meta, metrics, scale, subresources};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -131,6 +131,9 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         now: server.now(),
     };
     let target = &call.target;
+    if !target.resource.is_stored() {
+        return metrics::answer(server, method, call, &view);
+    }
     let named = target.name.is_some();
     let watching = call.query.flag("watch");
     match (method.as_str(), target.subresource.as_str(), named) {
@@ -173,7 +176,7 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
             Ok(value(200, &scale::write(server, call, Some(kind))?))
         }
         ("POST", "binding", true) => Ok(value(201, &subresources::bind(server, call)?)),
-        ("POST", "eviction", true) => Ok(value(201, &subresources::evict(server, call)?)),
+        ("POST", "eviction", true) => Ok(value(201, &eviction::evict(server, call)?)),
         ("POST", "token", true) => Ok(value(201, &subresources::token(server, call)?)),
         ("PUT", "finalize", true) => Ok(one(&view, 200, &subresources::finalize(server, call)?)),
         ("PUT" | "PATCH", "ephemeralcontainers", true) => {

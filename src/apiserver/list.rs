@@ -36,7 +36,7 @@ impl Selection {
         let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())
             .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
         let mut text = call.query.get("fieldSelector").unwrap_or_default().to_owned();
-        if call.target.resource.store_as.is_some() {
+        if call.target.resource.group == "events.k8s.io" {
             text = text
                 .replace("regarding.", "involvedObject.")
                 .replace("reportingController", "reportingComponent");

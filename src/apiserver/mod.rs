@@ -15,7 +15,9 @@
 //! it decides on state that cannot change before its commit; no event is visible before the object is; a write
 //! that changes nothing leaves no trace; no await while a lock is held.
 //! Nothing here runs containers, checks permissions or calls out.
+pub mod admission;
 pub mod allocate;
+pub mod autoscalers;
 pub mod boot;
 pub mod create;
 pub mod defaults;
@@ -23,6 +25,7 @@ pub mod delete;
 pub mod discovery;
 pub mod documents;
 pub mod events;
+pub mod eviction;
 pub mod gc;
 pub mod graph;
 pub mod guard;
@@ -30,6 +33,7 @@ pub mod http;
 pub mod list;
 pub mod merge_keys;
 pub mod meta;
+pub mod metrics;
 pub mod namespaces;
 pub mod negotiate;
 pub mod openapi;
@@ -53,8 +57,10 @@ pub mod table;
 pub mod update;
 pub mod validate;
 pub mod version;
+pub mod views;
 pub mod watch;
 
+pub use metrics::MetricsSource;
 pub use server::{ApiServer, Clock, Options};
 
 #[cfg(test)]

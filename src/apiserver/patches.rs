@@ -11,7 +11,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::stored_as;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{create, events, meta};
+use crate::apiserver::{create, meta, views};
 use serde_json::Value;
 
 /// The patch types, as `415` lists them.
@@ -69,7 +69,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
         }
         return Err(Status::not_found(target.resource, name));
     };
-    let current = events::from_stored(target.resource, &old.value);
+    let current = views::from_stored(target.resource, &old.value);
     let mut patched = if kind == PatchType::Apply {
         applied(server, call, Some(&current))?
     } else {
@@ -87,7 +87,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
             return Err(Status::unknown_in_patch(&unknown));
         }
     }
-    let patched = events::to_stored(target.resource, patched, Some(&old.value));
+    let patched = views::to_stored(target.resource, patched);
     update::store(&mut writer, target, &old, patched, part, commit).map(Written::Updated)
 }
 

@@ -1,10 +1,10 @@
 //! Stored objects as JSON, Tables and partial metadata.
 
-use crate::apiserver::events;
 use crate::apiserver::negotiate::Media;
 use crate::apiserver::resources::Resource;
 use crate::apiserver::store::{Object, body_of, stored_as};
 use crate::apiserver::table;
+use crate::apiserver::views;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl View {
             }
             Media::Partial(version) => write_value(out, &partial(&object.value.read(), version)),
             Media::Json | Media::Discovery(_) => {
-                let body = if events::is_view(self.resource) {
-                    body_of(&events::from_stored(self.resource, &object.value.read()))
+                let body = if views::is_view(self.resource) {
+                    body_of(&views::from_stored(self.resource, &object.value.read()))
                 } else {
                     object.body.clone()
                 };
@@ -125,8 +125,8 @@ impl View {
                     if index > 0 {
                         out.push(b',');
                     }
-                    if events::is_view(self.resource) {
-                        out.extend_from_slice(&body_of(&events::from_stored(
+                    if views::is_view(self.resource) {
+                        out.extend_from_slice(&body_of(&views::from_stored(
                             self.resource,
                             &object.value.read(),
                         )));
@@ -193,7 +193,7 @@ impl View {
                     IncludeObject::None => {}
                     IncludeObject::Metadata => row["object"] = partial(&value, version),
                     IncludeObject::Object => {
-                        row["object"] = events::from_stored(self.resource, &value);
+                        row["object"] = views::from_stored(self.resource, &value);
                     }
                 }
                 row

@@ -27,9 +27,17 @@ pub struct Resource {
     pub generation: bool,
     /// Whether a PUT of a missing object creates it.
     pub create_on_update: bool,
-    /// `plural.group` of the resource whose objects this one serves in another shape (`events.k8s.io`).
+    /// (group, plural) of the resource whose objects this one serves in another shape (`events.k8s.io`).
     pub store_as: Option<(&'static str, &'static str)>,
+    /// What clients may do with its objects.
+    pub verbs: &'static [&'static str],
 }
+
+/// Verbs of stored objects.
+pub const VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of what is computed when somebody asks.
+pub const READ: &[&str] = &["get", "list"];
 
 /// Where objects of a kind live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +52,8 @@ const fn core(kind: &'static str, plural: &'static str, singular: &'static str) 
     resource("", "v1", kind, plural, singular)
 }
 
-const fn resource(
+/// A namespaced resource without anything special.
+pub(crate) const fn resource(
     group: &'static str,
     version: &'static str,
     kind: &'static str,
@@ -64,6 +73,7 @@ const fn resource(
         generation: false,
         create_on_update: false,
         store_as: None,
+        verbs: VERBS,
     }
 }
 
@@ -174,6 +184,32 @@ pub static RESOURCES: &[Resource] = &[
             "horizontalpodautoscaler",
         )
     },
+    Resource {
+        short_names: &["hpa"],
+        categories: ALL,
+        subresources: &["status"],
+        store_as: Some(("autoscaling", "horizontalpodautoscalers")),
+        ..resource(
+            "autoscaling",
+            "v1",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+        )
+    },
+    Resource {
+        categories: ALL,
+        subresources: &["status"],
+        generation: true,
+        ..resource("batch", "v1", "Job", "jobs", "job")
+    },
+    Resource {
+        short_names: &["cj"],
+        categories: ALL,
+        subresources: &["status"],
+        generation: true,
+        ..resource("batch", "v1", "CronJob", "cronjobs", "cronjob")
+    },
     Resource { create_on_update: true, ..resource("coordination.k8s.io", "v1", "Lease", "leases", "lease") },
     Resource {
         generation: true,
@@ -196,6 +232,81 @@ pub static RESOURCES: &[Resource] = &[
         scope: Scope::Cluster,
         ..resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", "storageclass")
     },
+    Resource {
+        short_names: &["vs"],
+        subresources: &["status"],
+        generation: true,
+        ..resource("snapshot.storage.k8s.io", "v1", "VolumeSnapshot", "volumesnapshots", "volumesnapshot")
+    },
+    Resource {
+        short_names: &["vsclass", "vsclasses"],
+        scope: Scope::Cluster,
+        generation: true,
+        ..resource(
+            "snapshot.storage.k8s.io",
+            "v1",
+            "VolumeSnapshotClass",
+            "volumesnapshotclasses",
+            "volumesnapshotclass",
+        )
+    },
+    Resource {
+        short_names: &["vsc", "vscs"],
+        scope: Scope::Cluster,
+        subresources: &["status"],
+        generation: true,
+        ..resource(
+            "snapshot.storage.k8s.io",
+            "v1",
+            "VolumeSnapshotContent",
+            "volumesnapshotcontents",
+            "volumesnapshotcontent",
+        )
+    },
+    Resource {
+        short_names: &["ing"],
+        subresources: &["status"],
+        generation: true,
+        ..resource("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress")
+    },
+    Resource {
+        scope: Scope::Cluster,
+        generation: true,
+        ..resource("networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass")
+    },
+    Resource {
+        short_names: &["netpol"],
+        generation: true,
+        ..resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", "networkpolicy")
+    },
+    Resource {
+        scope: Scope::Cluster,
+        ..resource("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "clusterrole")
+    },
+    Resource {
+        scope: Scope::Cluster,
+        ..resource(
+            "rbac.authorization.k8s.io",
+            "v1",
+            "ClusterRoleBinding",
+            "clusterrolebindings",
+            "clusterrolebinding",
+        )
+    },
+    resource("rbac.authorization.k8s.io", "v1", "Role", "roles", "role"),
+    resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", "rolebinding"),
+    Resource {
+        categories: &["api-extensions"],
+        scope: Scope::Cluster,
+        subresources: &["status"],
+        ..resource("apiregistration.k8s.io", "v1", "APIService", "apiservices", "apiservice")
+    },
+    Resource {
+        scope: Scope::Cluster,
+        verbs: READ,
+        ..resource("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "")
+    },
+    Resource { verbs: READ, ..resource("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "") },
 ];
 
 impl Resource {
@@ -216,6 +327,11 @@ impl Resource {
     /// `StatefulSet.apps`, or `Pod` for the core group: how validation messages name the kind.
     pub fn qualified_kind(&self) -> String {
         if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
+    }
+
+    /// Whether its objects are stored; the others are computed when somebody asks.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"create")
     }
 
     /// Whether the kind has a status that only its `/status` subresource writes.

@@ -53,20 +53,8 @@ pub fn write(server: &ApiServer, call: &Call, patch: Option<PatchType>) -> Resul
 }
 
 /// How messages about a Scale name its kind.
-static SCALE: crate::apiserver::resources::Resource = crate::apiserver::resources::Resource {
-    group: "autoscaling",
-    version: "v1",
-    kind: "Scale",
-    plural: "scales",
-    singular: "scale",
-    short_names: &[],
-    categories: &[],
-    scope: crate::apiserver::resources::Scope::Namespaced,
-    subresources: &[],
-    generation: false,
-    create_on_update: false,
-    store_as: None,
-};
+static SCALE: crate::apiserver::resources::Resource =
+    crate::apiserver::resources::resource("autoscaling", "v1", "Scale", "scales", "scale");
 
 fn scale_of(object: &Value) -> Value {
     let mut metadata = json!({});

@@ -3,11 +3,12 @@
 use crate::apiserver::allocate::Allocations;
 use crate::apiserver::guard::Guard;
 use crate::apiserver::list::Snapshots;
+use crate::apiserver::metrics::MetricsSource;
 use crate::apiserver::store::{NoJournal, RING_EVENTS, Store};
 use crate::apiserver::{boot, gc, http, namespaces, serve};
 use jiff::Timestamp;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,9 @@ pub struct Options {
     pub uids: Uids,
     /// Events kept per kind for watches.
     pub ring_events: usize,
+    /// Whether new claims and volumes get the finalizers that protect them while in use. Whoever turns it on
+    /// runs something that takes them away again, such as the simulated node.
+    pub protect_storage: bool,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             clock: Arc::new(Timestamp::now),
             uids: Arc::new(random_uid),
             ring_events: RING_EVENTS,
+            protect_storage: false,
         }
     }
 }
@@ -55,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) snapshots: Mutex<Snapshots>,
+    pub(crate) metrics: OnceLock<Arc<dyn MetricsSource>>,
+    pub(crate) protect_storage: bool,
     clock: Clock,
     uids: Uids,
 }
@@ -68,6 +75,8 @@ impl ApiServer {
                 store: Store::new(allocations, Box::new(NoJournal), options.ring_events),
                 watches: Arc::new(Semaphore::new(WATCHES)),
                 snapshots: Mutex::new(Snapshots::default()),
+                metrics: OnceLock::new(),
+                protect_storage: options.protect_storage,
                 clock: options.clock,
                 uids: options.uids,
             }),
@@ -79,6 +88,13 @@ impl ApiServer {
     /// Garbage collection and namespace deletion, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(gc::run(&self, &shutdown), namespaces::run(&self, &shutdown));
+    }
+
+    /// Sets where metrics.k8s.io comes from; only the first source counts.
+    pub fn set_metrics(&self, source: Arc<dyn MetricsSource>) {
+        if self.shared.metrics.set(source).is_err() {
+            tracing::debug!("a second source of metrics was ignored");
+        }
     }
 
     /// The router for in-process clients: no secret, no host checks.

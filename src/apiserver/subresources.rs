@@ -1,9 +1,8 @@
-//! Subresources with verbs of their own: binding, eviction, finalize, ephemeralcontainers, token.
+//! Subresources with verbs of their own: binding, finalize, ephemeralcontainers, token.
 
-use crate::apiserver::delete::{self, DeleteOptions, Propagation};
 use crate::apiserver::meta;
 use crate::apiserver::patches;
-use crate::apiserver::request::{Call, Commit, parse_dry_run, require_type};
+use crate::apiserver::request::{Call, Commit, require_type};
 use crate::apiserver::server::{ApiServer, random_uid, stamp};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
@@ -75,27 +74,6 @@ fn set_scheduled(pod: &mut Value, now: &str) {
         }
         None => *conditions = json!([condition]),
     }
-}
-
-/// POST `eviction`: a deletion that asks politely. Budgets are not consulted yet.
-pub fn evict(server: &ApiServer, call: &Call) -> Result<Value, Status> {
-    let mut eviction = call.object()?;
-    if eviction["apiVersion"] == "policy/v1beta1" {
-        eviction["apiVersion"] = "policy/v1".into();
-    }
-    require_type(&mut eviction, "policy/v1", "Eviction")?;
-    let options = &eviction["deleteOptions"];
-    let dry_run = options["dryRun"][0].as_str().or_else(|| call.query.get("dryRun"));
-    let options = DeleteOptions {
-        grace: options["gracePeriodSeconds"].as_i64().map(|it| if it < 0 { 1 } else { it }),
-        propagation: Some(Propagation::Background),
-        uid: options["preconditions"]["uid"].as_str().map(ToOwned::to_owned),
-        version: options["preconditions"]["resourceVersion"].as_str().map(ToOwned::to_owned),
-        commit: parse_dry_run(dry_run)?,
-    };
-    let mut writer = server.store().write();
-    delete::remove(server, &mut writer, &call.target, &options)?;
-    Ok(Status::success(201))
 }
 
 /// PUT `finalize` of a Namespace: replaces `spec.finalizers`; the last one out removes the namespace.

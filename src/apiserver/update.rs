@@ -9,7 +9,7 @@ use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Object, Writer, stored_as};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{allocate, create, defaults, events, meta};
+use crate::apiserver::{admission, allocate, create, defaults, meta, views};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
         let error = FieldError::invalid("metadata.resourceVersion", "", "must be specified for an update");
         return Err(Status::invalid(target.resource, name, &[error]));
     }
-    let object = events::to_stored(target.resource, object, Some(&old.value));
+    let object = views::to_stored(target.resource, object);
     store(&mut writer, target, &old, object, part, commit).map(Written::Updated)
 }
 
@@ -98,6 +98,7 @@ pub fn store(
     if !errors.is_empty() {
         return Err(Status::invalid(target.resource, name, &errors));
     }
+    admission::update(writer, resource, &old.value, &new)?;
     if meta::same_but_for_times(&old.value, &new) {
         return Ok(Arc::clone(old));
     }

@@ -4,6 +4,7 @@ pub mod duration;
 pub mod names;
 pub mod quantity;
 pub mod selector;
+pub mod snapshots;
 
 use std::fmt;
 

@@ -13,6 +13,8 @@ pub struct NodeConfig {
     pub ready_delay: Duration,
     /// From deletion to stopped; a shorter grace period wins.
     pub stop_delay: Duration,
+    /// From the creation of a VolumeSnapshot to its being ready.
+    pub snapshot_delay: Duration,
 }
 
 impl Default for NodeConfig {
@@ -22,6 +24,7 @@ impl Default for NodeConfig {
             start_delay: Duration::from_millis(200),
             ready_delay: Duration::from_millis(300),
             stop_delay: Duration::from_millis(200),
+            snapshot_delay: Duration::from_millis(500),
         }
     }
 }

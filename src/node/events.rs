@@ -1,4 +1,4 @@
-//! Events about pods: their words, and the task that posts them.
+//! Events about pods, claims and snapshots: their words, and the task that posts them.
 //!
 //! `pods` ──[`Recorder::record`], never waits──▶ bounded queue ──one at a time, in order──▶ API server
 //!
@@ -37,9 +37,13 @@ pub enum Source {
     Scheduler,
     /// `kubelet` on the node.
     Kubelet,
+    /// `persistentvolume-controller`.
+    Volumes,
+    /// `snapshot-controller`.
+    Snapshots,
 }
 
-/// What happened to a pod.
+/// What happened to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// Who speaks.
@@ -66,7 +70,12 @@ impl Note {
         }
     }
 
-    /// A warning about the pod.
+    /// A normal note about the whole object.
+    pub fn normal(source: Source, reason: &'static str, message: String) -> Self {
+        Self { source, kind: "Normal", reason, message, container: None }
+    }
+
+    /// A warning about the whole object.
     pub fn warning(source: Source, reason: &'static str, message: String) -> Self {
         Self { source, kind: "Warning", reason, message, container: None }
     }
@@ -79,27 +88,40 @@ impl Note {
     }
 }
 
+/// How events refer to an object.
+pub fn reference<K: kube::Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    let meta = object.meta();
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}
+
 /// The Event object of a note. `id`, in nanoseconds, makes its name unique and sorts it.
-pub fn event(pod: &Pod, note: Note, node: &str, now: Timestamp, id: u64) -> Event {
-    let (namespace, name) = names(pod);
+pub fn event(about: ObjectReference, note: Note, node: &str, now: Timestamp, id: u64) -> Event {
+    let name = about.name.clone().unwrap_or_default();
+    // Events about what has no namespace are in this one.
+    let namespace = about.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let (component, host) = match note.source {
         Source::Scheduler => ("default-scheduler", None),
         Source::Kubelet => ("kubelet", Some(node.to_owned())),
+        Source::Volumes => ("persistentvolume-controller", None),
+        Source::Snapshots => ("snapshot-controller", None),
     };
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{id:016x}")),
-            namespace: Some(namespace.to_owned()),
+            namespace: Some(namespace),
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(name.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            uid: pod.metadata.uid.clone(),
-            resource_version: pod.metadata.resource_version.clone(),
             field_path: note.container.map(|it| format!("spec.containers{{{it}}}")),
+            ..about
         },
         reason: Some(note.reason.to_owned()),
         message: Some(note.message),
@@ -141,16 +163,16 @@ impl Recorder {
         (Self { node: node.to_owned(), queue, latest: Arc::default() }, events)
     }
 
-    /// Queues a note about `pod`; drops it when the queue is full.
-    pub fn record(&self, pod: &Pod, note: Note) {
+    /// Queues a note about `object`; drops it when the queue is full.
+    pub fn record<K: kube::Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         let now = Timestamp::now();
         let answers = note.source == Source::Scheduler || note.reason == "Killing";
         let due = Instant::now() + if answers { HEAD_START } else { Duration::ZERO };
         let nanos = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let id = next_id(&self.latest, nanos);
-        let event = event(pod, note, &self.node, now, id);
+        let event = event(reference(object), note, &self.node, now, id);
         if self.queue.try_send(Queued { event, due }).is_err() {
-            warn!(pod = ?pod.metadata.name, "event queue is full, event dropped");
+            warn!(object.name = ?object.meta().name, "event queue is full, event dropped");
         }
     }
 }
@@ -196,7 +218,7 @@ mod tests {
         let note = Note::scheduled(&pod, "sim-0");
         assert_eq!(note.message, "Successfully assigned demo/web-demo-0 to sim-0");
         let note = Note::container("Started", "nginx", "Started container nginx".to_owned());
-        let event = event(&pod, note, "sim-0", Timestamp::UNIX_EPOCH, 7);
+        let event = event(reference(&pod), note, "sim-0", Timestamp::UNIX_EPOCH, 7);
         assert_eq!(event.metadata.name.as_deref(), Some("web-demo-0.0000000000000007"));
         assert_eq!(event.involved_object.field_path.as_deref(), Some("spec.containers{nginx}"));
         assert_eq!(event.source.and_then(|it| it.host).as_deref(), Some("sim-0"));

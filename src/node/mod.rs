@@ -4,8 +4,8 @@
 //!
 //! It runs no containers. A pod goes Pending, ContainerCreating, Running, Ready and, once deleted, Terminating, each
 //! after a delay that a flag or an annotation sets. All delays are tokio time, so tests can pause the clock.
-//! Reading order: `config`, `lifecycle`, `status`, `schedule`, `address`, `volumes`, `events`, `machine`, then the
-//! shells `pods`, `claims` and `run`.
+//! Reading order: `config`, `lifecycle`, `status`, `schedule`, `address`, `volumes`, `provision`, `events`, `machine`,
+//! then the shells `pods`, `claims`, `snapshots` and `run`.
 //! Sources: kubelet `pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/status/generate.go`; kwok's stages.
 
 pub mod address;
@@ -17,8 +17,10 @@ pub mod lifecycle;
 pub mod machine;
 pub mod objects;
 pub mod pods;
+pub mod provision;
 pub mod run;
 pub mod schedule;
+pub mod snapshots;
 pub mod status;
 pub mod volumes;
 

@@ -9,6 +9,7 @@ use kube::Resource;
 use super::schedule::{claim_names, is_bound};
 use crate::k8s::watch::{Cached, parse_version};
 use crate::model::ObjectKey;
+use crate::model::snapshots::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 
 /// Bucket of the pods that have no node.
 pub const UNSCHEDULED: &str = "unscheduled";
@@ -58,6 +59,12 @@ pub type KnownPod = Known<Pod>;
 pub type KnownClaim = Known<PersistentVolumeClaim>;
 /// A cached volume.
 pub type KnownVolume = Known<PersistentVolume>;
+/// A cached snapshot.
+pub type KnownSnapshot = Known<VolumeSnapshot>;
+/// A cached snapshot class.
+pub type KnownSnapshotClass = Known<VolumeSnapshotClass>;
+/// A cached snapshot content.
+pub type KnownContent = Known<VolumeSnapshotContent>;
 /// A cached storage class.
 pub type KnownClass = Known<StorageClass>;
 /// The cached node.

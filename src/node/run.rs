@@ -10,12 +10,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::claims::Claims;
+use super::claims::{self, Claims};
 use super::config::NodeConfig;
 use super::events::{self, Recorder};
 use super::machine;
-use super::objects::{Known, KnownClaim, KnownPod, KnownVolume, UNSCHEDULED, claim_bucket, pod_buckets};
+use super::objects::{
+    Known, KnownClaim, KnownContent, KnownPod, KnownSnapshot, KnownVolume, UNSCHEDULED, claim_bucket,
+    pod_buckets,
+};
 use super::pods::Pods;
+use super::snapshots::{self, Snapshots};
 use super::{schedule, volumes};
 use crate::k8s::watch::{Cached as _, Change, Store, reflect};
 use crate::model::ObjectKey;
@@ -25,6 +29,8 @@ use crate::runtime::{ControllerMetrics, Workqueue, work};
 const POD_WORKERS: usize = 64;
 /// Claims and volumes worked on at a time.
 const CLAIM_WORKERS: usize = 16;
+/// Snapshots and contents worked on at a time.
+const SNAPSHOT_WORKERS: usize = 4;
 /// Pause between two attempts to register.
 const REGISTER_RETRY: Duration = Duration::from_secs(1);
 
@@ -52,16 +58,76 @@ pub async fn run(
     let keeper = Arc::new(Pods::new(
         client.clone(),
         config.clone(),
-        recorder,
+        recorder.clone(),
         pods.clone(),
         claims.clone(),
         node.clone(),
     ));
-    let binder =
-        Arc::new(Claims::new(client.clone(), pods.clone(), claims.clone(), volumes.clone(), classes.clone()));
+    let (snapshots, contents, snapshot_classes) = (Store::default(), Store::default(), Store::default());
+    let binder = Arc::new(Claims::new(
+        client.clone(),
+        recorder.clone(),
+        claims::Caches {
+            pods: pods.clone(),
+            claims: claims.clone(),
+            volumes: volumes.clone(),
+            classes: classes.clone(),
+            snapshots: snapshots.clone(),
+        },
+    ));
+    let photographer = Arc::new(Snapshots::new(
+        client.clone(),
+        recorder,
+        snapshots::Caches {
+            claims: claims.clone(),
+            snapshots: snapshots.clone(),
+            contents: contents.clone(),
+            classes: snapshot_classes.clone(),
+        },
+        config.snapshot_delay,
+    ));
     let (pod_queue, claim_queue) = (Workqueue::default(), Workqueue::default());
+    let snapshot_queue = Workqueue::default();
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(reflect(
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        |it| Some(Known::narrow(it)),
+        snapshots.clone(),
+        {
+            let (claims, claim_queue) = (claims.clone(), claim_queue.clone());
+            let snapshot_queue = snapshot_queue.clone();
+            move |change| snapshot_changed(&change, &claims, &claim_queue, &snapshot_queue)
+        },
+        shutdown.clone(),
+    ));
+    tasks.spawn(reflect(
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        |it| Some(Known::narrow(it)),
+        contents.clone(),
+        {
+            let snapshot_queue = snapshot_queue.clone();
+            move |change: Change<KnownContent>| {
+                if let Some(new) = change.new {
+                    snapshot_queue.add(new.key());
+                }
+            }
+        },
+        shutdown.clone(),
+    ));
+    tasks.spawn(reflect(
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        |it| Some(Known::narrow(it)),
+        snapshot_classes.clone(),
+        {
+            let (snapshots, snapshot_queue) = (snapshots.clone(), snapshot_queue.clone());
+            move |_| snapshots.list().iter().for_each(|it: &Arc<KnownSnapshot>| snapshot_queue.add(it.key()))
+        },
+        shutdown.clone(),
+    ));
     tasks.spawn(events::post(client.clone(), queued_events, shutdown.clone()));
     tasks.spawn(machine::keep_alive(client.clone(), config.name.clone(), since, shutdown.clone()));
     tasks.spawn(reflect(
@@ -83,7 +149,11 @@ pub async fn run(
         claims.clone(),
         {
             let (pods, pod_queue, claim_queue) = (pods.clone(), pod_queue.clone(), claim_queue.clone());
-            move |change| claim_changed(&change, &pods, &pod_queue, &claim_queue)
+            let (snapshots, snapshot_queue) = (snapshots.clone(), snapshot_queue.clone());
+            move |change| {
+                claim_changed(&change, &pods, &pod_queue, &claim_queue);
+                pending(&snapshots).for_each(|it| snapshot_queue.add(it));
+            }
         },
         shutdown.clone(),
     ));
@@ -129,13 +199,17 @@ pub async fn run(
             claims.synced().await;
             volumes.synced().await;
             classes.synced().await;
+            snapshots.synced().await;
+            contents.synced().await;
+            snapshot_classes.synced().await;
             node.synced().await;
         } => {
             info!(node = config.name, pods = pods.len(), "simulated node is ready");
             on_ready();
             tokio::join!(
                 work("node", keeper, pod_queue, POD_WORKERS, metrics.clone(), shutdown.clone()),
-                work("volumes", binder, claim_queue, CLAIM_WORKERS, metrics, shutdown.clone()),
+                work("volumes", binder, claim_queue, CLAIM_WORKERS, metrics.clone(), shutdown.clone()),
+                work("snapshots", photographer, snapshot_queue, SNAPSHOT_WORKERS, metrics, shutdown.clone()),
             );
         }
     }
@@ -155,6 +229,13 @@ fn pod_changed(change: &Change<KnownPod>, keeper: &Pods, pod_queue: &Workqueue, 
     if let Some(new) = &change.new {
         keeper.observe(new);
         pod_queue.add(new.key());
+        if old.is_none() {
+            // The first pod of a claim may be what it waits for.
+            let namespace = new.key().namespace;
+            for claim in schedule::claim_names(&new.object) {
+                claim_queue.add(ObjectKey::new(&namespace, claim));
+            }
+        }
     }
 }
 
@@ -178,7 +259,14 @@ fn claim_changed(
 }
 
 fn volume_changed(change: &Change<KnownVolume>, claims: &Store<KnownClaim>, claim_queue: &Workqueue) {
-    let Some(new) = &change.new else { return };
+    let Some(new) = &change.new else {
+        // The claim of a volume that is gone is lost.
+        let owner = change.old.as_ref().and_then(|it| it.object.spec.clone()?.claim_ref);
+        if let Some((namespace, name)) = owner.and_then(|it| Some((it.namespace?, it.name?))) {
+            claim_queue.add(ObjectKey::new(namespace, name));
+        }
+        return;
+    };
     claim_queue.add(new.key());
     // A volume that is free may be what a claim waits for.
     if new.object.spec.as_ref().is_some_and(|it| it.claim_ref.as_ref().is_none_or(|it| it.uid.is_none())) {
@@ -188,4 +276,30 @@ fn volume_changed(change: &Change<KnownVolume>, claims: &Store<KnownClaim>, clai
 
 fn unbound(claims: &Store<KnownClaim>) -> impl Iterator<Item = ObjectKey> {
     claims.list().into_iter().filter(|it| !volumes::is_bound(&it.object)).map(|it| it.key())
+}
+
+fn snapshot_changed(
+    change: &Change<KnownSnapshot>,
+    claims: &Store<KnownClaim>,
+    claim_queue: &Workqueue,
+    snapshot_queue: &Workqueue,
+) {
+    if let Some(new) = &change.new {
+        snapshot_queue.add(new.key());
+        // It may be what unbound claims are restored from.
+        unbound(claims).for_each(|it| claim_queue.add(it));
+    } else if let Some(old) = &change.old {
+        let status = old.object.status.clone().unwrap_or_default();
+        if let Some(content) = status.bound_volume_snapshot_content_name {
+            snapshot_queue.add(ObjectKey::new("", content));
+        }
+    }
+}
+
+/// Snapshots that are not ready.
+fn pending(snapshots: &Store<KnownSnapshot>) -> impl Iterator<Item = ObjectKey> {
+    let ready = |it: &KnownSnapshot| {
+        it.object.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
+    };
+    snapshots.list().into_iter().filter(move |it| !ready(it)).map(|it| it.key())
 }

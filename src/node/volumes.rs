@@ -1,14 +1,13 @@
 //! Claims and volumes: which volume a claim binds to, and the objects and patches that bind them.
 //!
-//! Every claim is bound as soon as it is seen: to a free volume made by hand that fits, else, if it names a class or
-//! there is a default one, to a new volume `pvc-<uid>`.
-//! Differs: a class need not exist, and `WaitForFirstConsumer` does not wait; there is one node, and the walk-throughs
-//! name classes of clouds.
+//! A claim is bound to a free volume made by hand that fits, the smallest first; else `provision` says whether a new
+//! volume `pvc-<uid>` may be made for it.
 //! Source: kube-controller-manager `pkg/controller/volume/persistentvolume/index.go`, `pv_controller.go`.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
@@ -16,6 +15,10 @@ use serde_json::{Value, json};
 pub const DEFAULT_CLASS: &str = "standard";
 /// Provisioner of that class.
 pub const PROVISIONER: &str = "ordinal.dev/simulated";
+/// Names the provisioner of a volume.
+pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Names the snapshot or claim a volume was filled from.
+pub const RESTORED_FROM: &str = "sim.ordinal/restored-from";
 /// Keeps a claim while a pod mounts it.
 pub const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Keeps a volume while it is bound.
@@ -74,9 +77,6 @@ pub fn matches(volume: &PersistentVolume, claim: &PersistentVolumeClaim, request
     let Some(spec) = &volume.spec else { return false };
     let phase = volume.status.as_ref().and_then(|it| it.phase.as_deref()).unwrap_or("Pending");
     let modes = spec.access_modes.as_deref().unwrap_or_default();
-    let selector = claim.spec.as_ref().and_then(|it| it.selector.as_ref());
-    let labels = volume.metadata.labels.clone().unwrap_or_default();
-    let selected = selector.and_then(|it| it.match_labels.as_ref());
     volume.metadata.deletion_timestamp.is_none()
         && matches!(phase, "Pending" | "Available")
         && (spec.claim_ref.is_none() || belongs(volume, claim))
@@ -84,7 +84,31 @@ pub fn matches(volume: &PersistentVolume, claim: &PersistentVolumeClaim, request
         && spec.volume_mode.as_deref().unwrap_or("Filesystem") == request.volume_mode
         && request.modes.iter().all(|it| modes.contains(it))
         && capacity(volume) >= request.size
-        && selected.is_none_or(|it| it.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        && is_selected(volume, claim)
+}
+
+/// Whether the selector of `claim`, if it has one, matches the labels of `volume`.
+fn is_selected(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let Some(selector) = claim.spec.as_ref().and_then(|it| it.selector.as_ref()) else { return true };
+    let labels = volume.metadata.labels.clone().unwrap_or_default();
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    equal
+        && selector.match_expressions.iter().flatten().all(|it| {
+            let values = it.values.as_deref().unwrap_or_default();
+            let label = labels.get(&it.key);
+            match it.operator.as_str() {
+                "In" => label.is_some_and(|it| values.contains(it)),
+                "NotIn" => label.is_none_or(|it| !values.contains(it)),
+                "Exists" => label.is_some(),
+                "DoesNotExist" => label.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// Whether `claim` and `volume` were meant for each other before any controller looked.
+pub fn is_prebound(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    volume.spec.as_ref().is_some_and(|it| it.claim_ref.is_some()) && belongs(volume, claim)
 }
 
 /// Bytes of a volume.
@@ -93,23 +117,29 @@ pub fn capacity(volume: &PersistentVolume) -> f64 {
     capacity.and_then(|it| it.get("storage")).map_or(0.0, bytes)
 }
 
-/// A new volume for `claim`.
-pub fn provision(claim: &PersistentVolumeClaim, request: &Request, reclaim: &str) -> Value {
+/// A new volume for `claim` of `class`, filled from the object named `filled_from`, if any.
+pub fn provision(
+    claim: &PersistentVolumeClaim,
+    request: &Request,
+    class: &StorageClass,
+    filled_from: Option<&str>,
+) -> Value {
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let name = format!("pvc-{uid}");
+    let mut annotations = json!({PROVISIONED_BY: class.provisioner});
+    if let (Some(source), Some(namespace)) = (filled_from, &claim.metadata.namespace) {
+        annotations[RESTORED_FROM] = format!("{namespace}/{source}").into();
+    }
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {
-            "name": name,
-            "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
-            "finalizers": [VOLUME_PROTECTION],
-        },
+        "metadata": {"name": name, "annotations": annotations, "finalizers": [VOLUME_PROTECTION]},
         "spec": {
             "capacity": {"storage": requested(claim).map_or("1Gi", |it| it.0.as_str())},
             "accessModes": request.modes,
             "volumeMode": request.volume_mode,
-            "persistentVolumeReclaimPolicy": reclaim,
+            "persistentVolumeReclaimPolicy": class.reclaim_policy.as_deref().unwrap_or("Delete"),
+            "mountOptions": class.mount_options,
             "storageClassName": request.class,
             "hostPath": {"path": format!("/simulated/{name}")},
             "claimRef": claim_ref(claim),
@@ -146,7 +176,7 @@ pub fn bound_status(capacity: Option<&BTreeMap<String, Quantity>>, modes: Option
 }
 
 /// What a quantity such as `1Gi` or `500M` amounts to; 0 for one that is none.
-fn bytes(quantity: &Quantity) -> f64 {
+pub fn bytes(quantity: &Quantity) -> f64 {
     const SUFFIXES: [(&str, f64); 13] = [
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),

@@ -43,7 +43,10 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
     let address = listener.local_addr().context("the API listener has no address")?;
     let mut process = Process::bind(&config, Mode::Up).await?;
 
-    let server = ApiServer::new(apiserver::Options::default());
+    let server = ApiServer::new(apiserver::Options {
+        protect_storage: config.node.simulate,
+        ..apiserver::Options::default()
+    });
     let client = Client::new(server.router(), "default");
     let base_path = format!("/{}", uuid::Uuid::new_v4().simple());
     let url = format!("http://{address}");

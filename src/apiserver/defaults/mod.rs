@@ -7,6 +7,7 @@
 //! Sources: kubernetes `pkg/apis/*/v1/defaults.go`, `zz_generated.defaults.go`, conversions where they fill
 //! fields, and the ServiceAccount admission plugin for Pods.
 
+mod more;
 mod pod_spec;
 mod service;
 mod storage;
@@ -42,6 +43,21 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         ("", "Secret") => secret(object),
         ("autoscaling", "HorizontalPodAutoscaler") => workload::autoscaler(object),
         ("policy", "PodDisruptionBudget") => workload::disruption_budget(object),
+        ("batch", "Job") => more::job(object),
+        ("batch", "CronJob") => more::cron_job(object),
+        ("networking.k8s.io", "NetworkPolicy") => more::network_policy(object),
+        ("networking.k8s.io", "Ingress") => more::ingress(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => more::binding(object),
+        ("apiregistration.k8s.io", "APIService") => more::api_service(object),
+        _ => {}
+    }
+}
+
+/// What a new object gets once it has its uid and its time.
+pub fn identified(resource: &Resource, object: &mut Value) {
+    match (resource.group, resource.kind) {
+        ("batch", "Job") => more::job_selector(object),
+        ("apiregistration.k8s.io", "APIService") => more::api_service_status(object),
         _ => {}
     }
 }
@@ -64,6 +80,8 @@ pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
                 each(spec, "volumeClaimTemplates", storage::claim_quantities);
             });
         }
+        "Job" => job_quantities(object),
+        "CronJob" => at(object, "spec", |spec| at(spec, "jobTemplate", job_quantities)),
         "PersistentVolumeClaim" => storage::claim_quantities(object),
         "PersistentVolume" => at(object, "spec", |spec| at(spec, "capacity", quantity::canonicalize_map)),
         "Node" => at(object, "status", |status| {
@@ -72,6 +90,11 @@ pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
         }),
         _ => {}
     }
+}
+
+/// Quantities of the pods of a Job.
+fn job_quantities(job: &mut Value) {
+    at(job, "spec", |spec| at(spec, "template", |it| at(it, "spec", pod_spec::quantities)));
 }
 
 fn drop_nulls(value: &mut Value) {

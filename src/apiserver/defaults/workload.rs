@@ -86,20 +86,44 @@ pub fn daemon_set(object: &mut Value) {
 /// Source: core `SetDefaults_ReplicationController`: selector and labels come from the template.
 pub fn replication_controller(object: &mut Value) {
     let spec = child(object, "spec");
-    template(spec);
-    let labels = spec["template"]["metadata"]["labels"].clone();
     set(spec, "replicas", 1);
-    if labels.as_object().is_some_and(|it| !it.is_empty()) {
-        set(spec, "selector", labels.clone());
-        set(child(object, "metadata"), "labels", labels);
+    if spec.get("template").is_some() {
+        template(spec);
+        let labels = spec["template"]["metadata"]["labels"].clone();
+        if labels.as_object().is_some_and(|it| !it.is_empty()) {
+            set_map(spec, "selector", &labels);
+            set_map(child(object, "metadata"), "labels", &labels);
+        }
     }
     counters(object, &["replicas"]);
 }
 
-/// Source: autoscaling/v2 `SetDefaults_HorizontalPodAutoscaler`.
+/// Sets a map unless there is one with content.
+fn set_map(object: &mut Value, key: &str, map: &Value) {
+    if let Some(object) = object.as_object_mut() {
+        let slot = object.entry(key).or_insert(Value::Null);
+        if slot.is_null() || slot.as_object().is_some_and(serde_json::Map::is_empty) {
+            slot.clone_from(map);
+        }
+    }
+}
+
+/// Source: autoscaling/v2 `SetDefaults_HorizontalPodAutoscaler` and `GenerateHPAScale…Rules`: a behaviour is
+/// only completed, never made up.
 pub fn autoscaler(object: &mut Value) {
     let spec = child(object, "spec");
     set(spec, "minReplicas", 1);
+    if let Some(behavior) = spec.get_mut("behavior").filter(|it| it.is_object()) {
+        let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+        let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+        let up = child(behavior, "scaleUp");
+        set(up, "stabilizationWindowSeconds", 0);
+        set(up, "selectPolicy", "Max");
+        set(up, "policies", json!([pods, percent.clone()]));
+        let down = child(behavior, "scaleDown");
+        set(down, "selectPolicy", "Max");
+        set(down, "policies", json!([percent]));
+    }
     if spec["metrics"].as_array().is_none_or(Vec::is_empty) && spec.is_object() {
         spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": 80}}}]);

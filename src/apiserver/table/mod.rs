@@ -6,6 +6,7 @@
 
 mod cluster;
 mod event;
+mod more;
 mod network;
 mod pod;
 mod storage;
@@ -56,9 +57,6 @@ const CONTAINERS: Column = Column::text("Containers", "Names of each container i
 const IMAGES: Column = Column::text("Images", "Images referenced by each container in the template.").wide();
 const SELECTOR: Column = Column::text("Selector", "Labels that select the pods of this object.").wide();
 
-/// Columns of kinds without a printer of their own.
-const PLAIN: &[Column] = &[NAME, AGE];
-
 /// Columns of a kind, in cell order.
 pub fn columns(resource: &Resource) -> &'static [Column] {
     match (resource.group, resource.kind) {
@@ -83,7 +81,10 @@ pub fn columns(resource: &Resource) -> &'static [Column] {
         ("", "PersistentVolume") => storage::VOLUME,
         ("storage.k8s.io", "StorageClass") => storage::CLASS,
         (_, "Event") => event::COLUMNS,
-        _ => PLAIN,
+        ("snapshot.storage.k8s.io", "VolumeSnapshot") => storage::SNAPSHOT,
+        ("snapshot.storage.k8s.io", "VolumeSnapshotClass") => storage::SNAPSHOT_CLASS,
+        ("snapshot.storage.k8s.io", "VolumeSnapshotContent") => storage::SNAPSHOT_CONTENT,
+        (group, kind) => more::columns(group, kind),
     }
 }
 
@@ -111,7 +112,10 @@ pub fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> 
         ("", "PersistentVolume") => storage::volume(object, now),
         ("storage.k8s.io", "StorageClass") => storage::class(object, now),
         (_, "Event") => event::cells(object, now),
-        _ => vec![name(object), created(object, now)],
+        ("snapshot.storage.k8s.io", "VolumeSnapshot") => storage::snapshot(object, now),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotClass") => storage::snapshot_class(object, now),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotContent") => storage::snapshot_content(object, now),
+        (group, kind) => more::cells(group, kind, object, now),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of claims, volumes and storage classes.
 
-use super::{AGE, Column, NAME, created, list, name, text_or};
+use super::{AGE, Column, NAME, age, created, list, name, text_or, timestamp};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -34,6 +34,35 @@ pub const CLASS: &[Column] = &[
     Column::text("ReclaimPolicy", "What happens when the claim is gone."),
     Column::text("VolumeBindingMode", "When volumes are made and bound."),
     Column::text("AllowVolumeExpansion", "Whether claims may grow."),
+    AGE,
+];
+
+pub const SNAPSHOT: &[Column] = &[
+    NAME,
+    Column { type_: "boolean", ..Column::text("ReadyToUse", "Whether a claim can be restored from it.") },
+    Column::text("SourcePVC", "Claim it was taken of."),
+    Column::text("SourceSnapshotContent", "Content it was made for."),
+    Column::text("RestoreSize", "Smallest claim that can be restored from it."),
+    Column::text("SnapshotClass", "Class that provides the snapshot."),
+    Column::text("SnapshotContent", "Content the snapshot is bound to."),
+    Column::text("CreationTime", "When it was taken."),
+    AGE,
+];
+pub const SNAPSHOT_CLASS: &[Column] = &[
+    NAME,
+    Column::text("Driver", "What takes the snapshots."),
+    Column::text("DeletionPolicy", "What happens when the snapshot is gone."),
+    AGE,
+];
+pub const SNAPSHOT_CONTENT: &[Column] = &[
+    NAME,
+    Column { type_: "boolean", ..Column::text("ReadyToUse", "Whether a claim can be restored from it.") },
+    Column::number("RestoreSize", "Bytes."),
+    Column::text("DeletionPolicy", "What happens when the snapshot is gone."),
+    Column::text("Driver", "What took the snapshot."),
+    Column::text("VolumeSnapshotClass", "Class it was made with."),
+    Column::text("VolumeSnapshot", "Snapshot it is bound to."),
+    Column::text("VolumeSnapshotNamespace", "Namespace of that snapshot."),
     AGE,
 ];
 
@@ -120,6 +149,46 @@ pub fn class(object: &Value, now: Timestamp) -> Vec<Value> {
         text_or(&object["reclaimPolicy"], "Delete"),
         text_or(&object["volumeBindingMode"], "<unset>"),
         (object["allowVolumeExpansion"] == true).to_string().into(),
+        created(object, now),
+    ]
+}
+
+pub fn snapshot(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let taken = &status["creationTime"];
+    vec![
+        name(object),
+        status["readyToUse"].clone(),
+        text_or(&spec["source"]["persistentVolumeClaimName"], ""),
+        text_or(&spec["source"]["volumeSnapshotContentName"], ""),
+        text_or(&status["restoreSize"], ""),
+        text_or(&spec["volumeSnapshotClassName"], ""),
+        text_or(&status["boundVolumeSnapshotContentName"], ""),
+        if taken.is_string() { age(timestamp(taken), now).into() } else { "".into() },
+        created(object, now),
+    ]
+}
+
+pub fn snapshot_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![
+        name(object),
+        text_or(&object["driver"], ""),
+        text_or(&object["deletionPolicy"], ""),
+        created(object, now),
+    ]
+}
+
+pub fn snapshot_content(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    vec![
+        name(object),
+        status["readyToUse"].clone(),
+        status["restoreSize"].clone(),
+        text_or(&spec["deletionPolicy"], ""),
+        text_or(&spec["driver"], ""),
+        text_or(&spec["volumeSnapshotClassName"], ""),
+        text_or(&spec["volumeSnapshotRef"]["name"], ""),
+        text_or(&spec["volumeSnapshotRef"]["namespace"], ""),
         created(object, now),
     ]
 }

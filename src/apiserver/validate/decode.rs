@@ -2,10 +2,13 @@
 
 use crate::apiserver::defaults;
 use crate::apiserver::resources::Resource;
+use crate::model::snapshots;
 use k8s_openapi::api::{
-    apps::v1 as apps, autoscaling::v2 as autoscaling, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, storage::v1 as storage,
+    apps::v1 as apps, autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling, batch::v1 as batch,
+    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac, storage::v1 as storage,
 };
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as registration;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -33,7 +36,27 @@ fn round_trip(resource: &Resource, object: Value) -> Option<Result<Value, String
         ("apps", "ReplicaSet") => through::<apps::ReplicaSet>(object),
         ("apps", "DaemonSet") => through::<apps::DaemonSet>(object),
         ("apps", "ControllerRevision") => through::<apps::ControllerRevision>(object),
+        ("autoscaling", "HorizontalPodAutoscaler") if resource.version == "v1" => {
+            through::<autoscaling_v1::HorizontalPodAutoscaler>(object)
+        }
         ("autoscaling", "HorizontalPodAutoscaler") => through::<autoscaling::HorizontalPodAutoscaler>(object),
+        ("batch", "Job") => through::<batch::Job>(object),
+        ("batch", "CronJob") => through::<batch::CronJob>(object),
+        ("networking.k8s.io", "Ingress") => through::<networking::Ingress>(object),
+        ("networking.k8s.io", "IngressClass") => through::<networking::IngressClass>(object),
+        ("networking.k8s.io", "NetworkPolicy") => through::<networking::NetworkPolicy>(object),
+        ("rbac.authorization.k8s.io", "ClusterRole") => through::<rbac::ClusterRole>(object),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => through::<rbac::ClusterRoleBinding>(object),
+        ("rbac.authorization.k8s.io", "Role") => through::<rbac::Role>(object),
+        ("rbac.authorization.k8s.io", "RoleBinding") => through::<rbac::RoleBinding>(object),
+        ("apiregistration.k8s.io", "APIService") => through::<registration::APIService>(object),
+        ("snapshot.storage.k8s.io", "VolumeSnapshot") => through::<snapshots::VolumeSnapshot>(object),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotClass") => {
+            through::<snapshots::VolumeSnapshotClass>(object)
+        }
+        ("snapshot.storage.k8s.io", "VolumeSnapshotContent") => {
+            through::<snapshots::VolumeSnapshotContent>(object)
+        }
         ("coordination.k8s.io", "Lease") => through::<coordination::Lease>(object),
         ("discovery.k8s.io", "EndpointSlice") => through::<discovery::EndpointSlice>(object),
         ("events.k8s.io", "Event") => through::<events::Event>(object),
@@ -178,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_served_kind_decodes() {
-        for resource in crate::apiserver::resources::RESOURCES {
+        for resource in crate::apiserver::resources::RESOURCES.iter().filter(|it| it.is_stored()) {
             assert!(round_trip(resource, Value::Null).is_some(), "{}", resource.kind);
         }
     }

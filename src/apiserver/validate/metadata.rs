@@ -42,8 +42,17 @@ fn name_grammar(resource: &Resource) -> fn(&str) -> Vec<String> {
     match (resource.group, resource.kind) {
         ("", "Namespace") | ("apps", "StatefulSet") => names::dns_label,
         ("", "Service") => names::dns_1035_label,
+        ("rbac.authorization.k8s.io", _) => path_segment,
         _ => names::dns_subdomain,
     }
+}
+
+/// What can stand between two slashes. Source: apimachinery `pkg/api/validation/path/name.go`.
+fn path_segment(name: &str) -> Vec<String> {
+    if matches!(name, "." | "..") {
+        return vec![format!("may not be '{name}'")];
+    }
+    ["/", "%"].iter().filter(|it| name.contains(**it)).map(|it| format!("may not contain '{it}'")).collect()
 }
 
 /// Label keys and values.

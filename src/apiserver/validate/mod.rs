@@ -3,12 +3,18 @@
 //! Fields are assumed to have their JSON types; [`decode_check`] comes first and sees to that.
 //! Sources: kubernetes `pkg/apis/*/validation`, apimachinery `pkg/api/validation`.
 
+mod autoscaling;
+mod batch;
 mod decode;
 mod endpoints;
 mod error;
 mod metadata;
+mod networking;
 mod pod;
+mod rbac;
 mod service;
+mod snapshot;
+mod status;
 mod storage;
 mod workload;
 
@@ -41,6 +47,14 @@ pub fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> 
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => {
             immutable(old, new, "/spec/selector", "spec.selector", &mut errors);
         }
+        ("batch", "Job") => batch::update_job(old, new, &mut errors),
+        ("networking.k8s.io", "IngressClass") => networking::update_ingress_class(old, new, &mut errors),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            rbac::update_binding(old, new, &mut errors);
+        }
+        ("snapshot.storage.k8s.io", "VolumeSnapshot" | "VolumeSnapshotContent") => {
+            snapshot::update(old, new, &mut errors);
+        }
         ("apps", "ControllerRevision") => immutable(old, new, "/data", "data", &mut errors),
         ("", "Service") => service::update(old, new, &mut errors),
         ("discovery.k8s.io", "EndpointSlice") => {
@@ -64,9 +78,7 @@ pub fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> 
 /// Checks a write of the status subresource.
 pub fn update_status(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = metadata::check(resource, new);
-    if (resource.group, resource.kind) == ("apps", "StatefulSet") {
-        workload::stateful_set_status(old, new, &mut errors);
-    }
+    status::check(resource, old, new, &mut errors);
     errors
 }
 
@@ -83,7 +95,20 @@ fn body(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
         ("apps", "ControllerRevision") => workload::controller_revision(object, errors),
         ("apps", "StatefulSet") => workload::stateful_set(object, errors),
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => workload::other(resource, object, errors),
-        ("autoscaling", "HorizontalPodAutoscaler") => workload::autoscaler(object, errors),
+        ("", "ReplicationController") => workload::replication_controller(object, errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(object, errors),
+        ("batch", "Job") => batch::job(object, errors),
+        ("batch", "CronJob") => batch::cron_job(object, errors),
+        ("networking.k8s.io", "Ingress") => networking::ingress(object, errors),
+        ("networking.k8s.io", "IngressClass") => networking::ingress_class(object, errors),
+        ("networking.k8s.io", "NetworkPolicy") => networking::network_policy(object, errors),
+        ("rbac.authorization.k8s.io", "ClusterRole") => rbac::role(object, false, errors),
+        ("rbac.authorization.k8s.io", "Role") => rbac::role(object, true, errors),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => rbac::binding(object, false, errors),
+        ("rbac.authorization.k8s.io", "RoleBinding") => rbac::binding(object, true, errors),
+        ("snapshot.storage.k8s.io", "VolumeSnapshot") => snapshot::snapshot(object, errors),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotClass") => snapshot::class(object, errors),
+        ("snapshot.storage.k8s.io", "VolumeSnapshotContent") => snapshot::content(object, errors),
         ("policy", "PodDisruptionBudget") => workload::disruption_budget(object, errors),
         _ => {}
     }

@@ -2,7 +2,7 @@
 //!
 //! Sources: `pkg/apis/apps/validation/validation.go`, `pkg/apis/policy/validation`, `pkg/apis/autoscaling/validation`.
 
-use super::{FieldError, NON_NEGATIVE, list, metadata, non_negative, one_of, pod, required, text};
+use super::{FieldError, NON_NEGATIVE, list, metadata, non_negative, one_of, pod, text};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::selector::LabelSelector;
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ const MUTABLE: [&str; 7] = [
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 ];
+
+const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
 /// `ValidateStatefulSet`.
 pub fn stateful_set(object: &Value, errors: &mut Vec<FieldError>) {
@@ -97,9 +99,7 @@ fn max_unavailable(value: &Value, field: &str, errors: &mut Vec<FieldError>) {
             _ => return,
         },
         Value::String(text) => match text.strip_suffix('%').and_then(|it| it.parse::<u32>().ok()) {
-            None => {
-                "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
-            }
+            None => PERCENT,
             Some(0) => "cannot be 0",
             Some(1..=100) => return,
             Some(_) => "must not be greater than 100%",
@@ -129,7 +129,8 @@ fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>)
     }
     match LabelSelector::from_json(selector) {
         Err(error) => errors.push(FieldError::invalid("spec.selector", selector.clone(), error)),
-        Ok(parsed) if !parsed.is_empty() && !selector.is_null() && !parsed.matches(template) => {
+        // An absent selector matches nothing, an empty one everything.
+        Ok(parsed) if selector.is_null() || (!parsed.is_empty() && !parsed.matches(template)) => {
             errors.push(FieldError::invalid(
                 "spec.template.metadata.labels",
                 template["metadata"]["labels"].clone(),
@@ -161,37 +162,6 @@ pub fn update_stateful_set(old: &Value, new: &Value, errors: &mut Vec<FieldError
     }
 }
 
-/// Counters are consistent, and the collision count never falls.
-pub fn stateful_set_status(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
-    let status = &new["status"];
-    let counters = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
-    for key in counters.iter().chain(&["observedGeneration", "collisionCount"]) {
-        non_negative(&status[*key], format!("status.{key}"), errors);
-    }
-    let number = |key: &str| status[key].as_i64().unwrap_or_default();
-    for key in &counters[1..] {
-        if number(key) > number("replicas") {
-            errors.push(FieldError::invalid(
-                format!("status.{key}"),
-                number(key),
-                "cannot be greater than status.replicas",
-            ));
-        }
-    }
-    if number("availableReplicas") > number("readyReplicas") {
-        errors.push(FieldError::invalid(
-            "status.availableReplicas",
-            number("availableReplicas"),
-            "cannot be greater than status.readyReplicas",
-        ));
-    }
-    let before = old["status"]["collisionCount"].as_i64();
-    if before.is_some_and(|it| number("collisionCount") < it) {
-        let value = number("collisionCount");
-        errors.push(FieldError::invalid("status.collisionCount", value, "cannot be decremented"));
-    }
-}
-
 /// `ValidateControllerRevision`.
 pub fn controller_revision(object: &Value, errors: &mut Vec<FieldError>) {
     if object["data"].is_null() {
@@ -205,48 +175,148 @@ pub fn other(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) 
     let spec = &object["spec"];
     non_negative(&spec["replicas"], "spec.replicas", errors);
     non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
-    non_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
-    let kind =
-        if resource.kind == "DaemonSet" { "daemonset".to_owned() } else { resource.kind.to_lowercase() };
+    let kind = match resource.kind {
+        "DaemonSet" => "daemonset".to_owned(),
+        kind => kind.to_lowercase(),
+    };
     selector_and_template(spec, &kind, errors);
     pod::spec(&spec["template"]["spec"], "spec.template.spec", errors);
     always_restarts(spec, errors);
-    if resource.kind == "Deployment" {
-        one_of(&spec["strategy"]["type"], "spec.strategy.type", &["Recreate", "RollingUpdate"], errors);
-        if spec["strategy"]["type"] == "Recreate" && spec["strategy"]["rollingUpdate"].is_object() {
-            errors.push(FieldError::forbidden(
-                "spec.strategy.rollingUpdate",
-                "may not be specified when strategy `type` is 'Recreate'",
-            ));
+    let deadline = &spec["template"]["spec"]["activeDeadlineSeconds"];
+    if !deadline.is_null() {
+        errors.push(FieldError::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            format!("activeDeadlineSeconds in {} is not Supported", resource.kind),
+        ));
+    }
+    match resource.kind {
+        "Deployment" => deployment_strategy(&spec["strategy"], errors),
+        "DaemonSet" => daemon_set_strategy(&spec["updateStrategy"], errors),
+        _ => {}
+    }
+    non_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
+    if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
+        non_negative(&spec["progressDeadlineSeconds"], "spec.progressDeadlineSeconds", errors);
+        if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
+            let detail = "must be greater than minReadySeconds";
+            errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, detail));
         }
     }
 }
 
-/// `maxReplicas` ≥ `minReplicas` ≥ 1 and a target.
-pub fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &object["spec"];
-    let (min, max) = (spec["minReplicas"].as_i64().unwrap_or(1), spec["maxReplicas"].as_i64().unwrap_or(0));
-    if min < 1 {
-        errors.push(FieldError::invalid("spec.minReplicas", min, "must be greater than or equal to 1"));
+/// A number, or a percentage of it.
+fn int_or_percent(value: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    non_negative(value, field, errors);
+    if let Value::String(text) = value
+        && text.strip_suffix('%').is_none_or(|it| it.is_empty() || !it.bytes().all(|c| c.is_ascii_digit()))
+    {
+        errors.push(FieldError::invalid(field, text.as_str(), PERCENT));
     }
-    if max < 1 {
-        errors.push(FieldError::invalid("spec.maxReplicas", max, "must be greater than 0"));
-    }
-    if max < min {
-        let detail = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid("spec.maxReplicas", max, detail));
-    }
-    required(&spec["scaleTargetRef"], "kind", "spec.scaleTargetRef.kind", errors);
-    required(&spec["scaleTargetRef"], "name", "spec.scaleTargetRef.name", errors);
 }
 
-/// Not both limits.
+fn is_zero(value: &Value) -> bool {
+    value.as_i64() == Some(0) || value.as_str().is_some_and(|it| it.trim_start_matches('0') == "%")
+}
+
+fn at_most_all(value: &Value, field: &str, errors: &mut Vec<FieldError>) {
+    let percent = value.as_str().and_then(|it| it.strip_suffix('%')).and_then(|it| it.parse::<u64>().ok());
+    if percent.is_some_and(|it| it > 100) {
+        errors.push(FieldError::invalid(field, value.clone(), "must not be greater than 100%"));
+    }
+}
+
+fn deployment_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
+    let rolling = &strategy["rollingUpdate"];
+    let field = "spec.strategy.rollingUpdate";
+    match text(&strategy["type"]) {
+        "Recreate" if rolling.is_object() => {
+            let detail = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(FieldError::forbidden(field, detail));
+        }
+        "Recreate" => {}
+        "RollingUpdate" => {
+            let unavailable = format!("{field}.maxUnavailable");
+            int_or_percent(&rolling["maxUnavailable"], &unavailable, errors);
+            int_or_percent(&rolling["maxSurge"], &format!("{field}.maxSurge"), errors);
+            if is_zero(&rolling["maxUnavailable"]) && is_zero(&rolling["maxSurge"]) {
+                let (value, detail) =
+                    (rolling["maxUnavailable"].clone(), "may not be 0 when `maxSurge` is 0");
+                errors.push(FieldError::invalid(unavailable.as_str(), value, detail));
+            }
+            at_most_all(&rolling["maxUnavailable"], &unavailable, errors);
+        }
+        other => {
+            let known = ["Recreate", "RollingUpdate"];
+            errors.push(FieldError::not_supported("spec.strategy", json!({"type": other}), &known));
+        }
+    }
+}
+
+fn daemon_set_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
+    let rolling = &strategy["rollingUpdate"];
+    let field = "spec.updateStrategy.rollingUpdate";
+    one_of(&strategy["type"], "spec.updateStrategy.type", &["OnDelete", "RollingUpdate"], errors);
+    if strategy["type"] != "RollingUpdate" {
+        return;
+    }
+    let surge = format!("{field}.maxSurge");
+    int_or_percent(&rolling["maxUnavailable"], &format!("{field}.maxUnavailable"), errors);
+    int_or_percent(&rolling["maxSurge"], &surge, errors);
+    match (is_zero(&rolling["maxUnavailable"]), is_zero(&rolling["maxSurge"])) {
+        (true, true) => errors
+            .push(FieldError::required(format!("{field}.maxUnavailable"), "cannot be 0 when maxSurge is 0")),
+        (false, false) if !rolling["maxSurge"].is_null() => errors.push(FieldError::invalid(
+            surge,
+            rolling["maxSurge"].clone(),
+            "may not be set when maxUnavailable is non-zero",
+        )),
+        _ => {}
+    }
+}
+
+/// `ValidateReplicationController`: its selector is a plain map.
+pub fn replication_controller(object: &Value, errors: &mut Vec<FieldError>) {
+    let spec = &object["spec"];
+    non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+    let selector = spec["selector"].as_object().filter(|it| !it.is_empty());
+    if selector.is_none() {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
+    non_negative(&spec["replicas"], "spec.replicas", errors);
+    let template = &spec["template"];
+    if template.is_null() {
+        errors.push(FieldError::required("spec.template", ""));
+        return;
+    }
+    let labels = &template["metadata"]["labels"];
+    let matches = selector.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    if !matches {
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), detail));
+    }
+    metadata::labels(labels, "spec.template.labels", errors);
+    pod::spec(&template["spec"], "spec.template.spec", errors);
+    always_restarts(spec, errors);
+}
+
+/// `ValidatePodDisruptionBudget`: not both limits.
 pub fn disruption_budget(object: &Value, errors: &mut Vec<FieldError>) {
     let spec = &object["spec"];
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
         let detail = "minAvailable and maxUnavailable cannot be both set";
         errors.push(FieldError::invalid("spec", spec.clone(), detail));
     }
-    non_negative(&spec["minAvailable"], "spec.minAvailable", errors);
-    non_negative(&spec["maxUnavailable"], "spec.maxUnavailable", errors);
+    for key in ["minAvailable", "maxUnavailable"] {
+        let field = format!("spec.{key}");
+        int_or_percent(&spec[key], &field, errors);
+        at_most_all(&spec[key], &field, errors);
+    }
+    if let Err(error) = LabelSelector::from_json(&spec["selector"]) {
+        errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), error));
+    }
+    let policy = &spec["unhealthyPodEvictionPolicy"];
+    let known = ["AlwaysAllow", "IfHealthyBudget"];
+    if !policy.is_null() && !known.contains(&text(policy)) {
+        errors.push(FieldError::not_supported("spec.unhealthyPodEvictionPolicy", policy.clone(), &known));
+    }
 }
