@@ -1,4 +1,6 @@
-//! The API edge: watches that fill caches. Everything behind it works on plain, narrowed values.
+//! The API edge: watches that fill caches, writes, events. Everything behind it works on plain, narrowed values.
 
+pub mod events;
 pub mod limit;
 pub mod watch;
+pub mod write;
