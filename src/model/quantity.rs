@@ -77,6 +77,13 @@ impl Quantity {
         }
     }
 
+    /// The amount in thousandths, rounded up.
+    pub fn millis(&self) -> i64 {
+        let per_milli = NANO / 1000;
+        let up = i128::from(self.nanos % per_milli > 0);
+        i64::try_from(self.nanos / per_milli + up).unwrap_or(i64::MAX)
+    }
+
     /// Whether the amount is less than zero.
     pub fn is_negative(&self) -> bool {
         self.nanos < 0

@@ -3,7 +3,7 @@
 //! Requirements are sorted by key, as upstream prints them, so `parse(s.to_string()) == s`.
 //! Source: apimachinery `pkg/labels/selector.go`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -97,9 +97,18 @@ impl LabelSelector {
 
     /// Whether a map of labels satisfies every requirement; `null` is the empty map.
     pub fn matches_labels(&self, labels: &Value) -> bool {
+        self.holds(|key| labels.get(key).and_then(Value::as_str))
+    }
+
+    /// Whether labels satisfy every requirement, and there is one. Who adopts by labels must not adopt everything by accident.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.is_empty() && self.holds(|key| labels.get(key).map(String::as_str))
+    }
+
+    fn holds<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         !self.nothing
             && self.requirements.iter().all(|(key, operator)| {
-                let value = labels.get(key).and_then(Value::as_str);
+                let value = label(key);
                 let number = || value.and_then(|it| it.parse::<i64>().ok());
                 match operator {
                     Operator::Exists => value.is_some(),
