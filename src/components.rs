@@ -18,7 +18,7 @@ use crate::config::{Component, Config, LeaderElection, Mode};
 use crate::dns::explain::http::Explainer;
 use crate::k8s::limit::Limiter;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
-use crate::{dns, endpointslice, leader, statefulset, telemetry};
+use crate::{dns, endpointslice, leader, statefulset, telemetry, workload};
 
 /// Everything that listens or runs, until [`Running::announce_and_serve`].
 pub struct Process {
@@ -39,6 +39,7 @@ pub struct Process {
     limiter: Limiter,
     /// The controllers run only while they lead.
     leader: Option<leader::Options>,
+    workloads: workload::Options,
 }
 
 /// A bound DNS server and what its watch needs.
@@ -131,6 +132,7 @@ impl Process {
             limiter: Limiter::new(config.api.limit().filter(|_| mode == Mode::Run)),
             leader: (mode == Mode::Run && config.leader_election.enabled)
                 .then(|| candidate(&config.leader_election)),
+            workloads: config.workloads.options()?,
         })
     }
 
@@ -158,7 +160,7 @@ impl Process {
     /// Starts a controller, or a candidate that runs it while it leads.
     fn spawn_controller<F>(
         &mut self,
-        component: Component,
+        name: &'static str,
         client: &Client,
         controller: impl Fn(Client, ControllerMetrics, ReadyHandle, CancellationToken) -> F
         + Send
@@ -170,14 +172,14 @@ impl Process {
         let (client, metrics, limiter) = (client.clone(), self.controllers.clone(), self.limiter.clone());
         let Some(options) = self.leader.clone() else {
             let client = limiter.around(&client);
-            return self.spawn(component.name(), move |ready, stop| controller(client, metrics, ready, stop));
+            return self.spawn(name, move |ready, stop| controller(client, metrics, ready, stop));
         };
-        self.spawn(component.name(), move |ready, stop| async move {
+        self.spawn(name, move |ready, stop| async move {
             // Neither the limit nor its queue may hold up a renewal, and the fence is the last thing a write passes.
             let run = |fenced: Client, end| {
                 controller(limiter.around(&fenced), metrics.clone(), ready.clone(), end)
             };
-            leader::lead(&client, component.name(), options, metrics.clone(), ready.clone(), stop, run).await;
+            leader::lead(&client, name, options, metrics.clone(), ready.clone(), stop, run).await;
         });
     }
 
@@ -186,20 +188,23 @@ impl Process {
         let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };
         let components = std::mem::take(&mut self.components);
         let mut routes = Router::new();
+        self.start_workloads(client, &components);
         for component in &components {
             match component {
                 Component::StatefulSet => {
-                    self.spawn_controller(*component, client, |client, metrics, ready, stop| {
+                    self.spawn_controller(component.name(), client, |client, metrics, ready, stop| {
                         let options = statefulset::Options { metrics, ..statefulset::Options::default() };
                         statefulset::run(client, options, ready, stop)
                     });
                 }
                 Component::EndpointSlice => {
-                    self.spawn_controller(*component, client, |client, metrics, ready, stop| {
+                    self.spawn_controller(component.name(), client, |client, metrics, ready, stop| {
                         let options = endpointslice::Options { metrics, ..endpointslice::Options::default() };
                         endpointslice::run(client, options, ready, stop)
                     });
                 }
+                // They share their caches: started above, together.
+                Component::Workload(_) => {}
                 Component::Dns => {
                     let client = self.limiter.around(client);
                     let Some(Dns { server, options, metrics }) = self.dns.take() else { continue };
@@ -238,6 +243,24 @@ impl Process {
             draining: self.draining,
             addresses,
         }
+    }
+}
+
+impl Process {
+    fn start_workloads(&mut self, client: &Client, components: &[Component]) {
+        let controllers: Vec<_> = components
+            .iter()
+            .filter_map(|it| if let Component::Workload(it) = it { Some(*it) } else { None })
+            .collect();
+        if controllers.is_empty() {
+            return;
+        }
+        let workloads = self.workloads.clone();
+        self.spawn_controller("workloads", client, move |client, metrics, ready, stop| {
+            let options =
+                workload::Options { controllers: controllers.clone(), metrics, ..workloads.clone() };
+            workload::run(client, options, ready, stop)
+        });
     }
 }
 

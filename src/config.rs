@@ -13,6 +13,8 @@ use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
 use crate::dns::{self, DnsConfig};
 use crate::k8s::limit::Limit;
 use crate::leader::election::Timing;
+use crate::workload;
+use crate::workload::hash::Release;
 
 /// Why a configuration cannot be used. The process exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +49,10 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
-    /// Components to run, as in kube-controller-manager: a comma-separated list of `dns`, `statefulset` and
-    /// `endpointslice`, `*` for all, `-name` to leave one out. Default: `*` for `up`, `dns` for `run`.
+    /// Components to run, as in kube-controller-manager: a comma-separated list of names, `*` for those that are on by
+    /// default, `-name` to leave one out. `dns`, `statefulset` and `endpointslice` are on by default; in `up`, where no
+    /// cluster brings them, `replicationcontroller`, `replicaset` and `deployment` too. Default: `*` for `up`, `dns` for
+    /// `run`.
     pub components: Option<String>,
     /// UDP and TCP addresses of the DNS server. Default: `127.0.0.1:1053` for `up`, `[::]:1053` for `run`.
     pub dns_listen: Vec<SocketAddr>,
@@ -60,6 +64,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// The simulated node of `up`.
     pub node: NodeSection,
+    /// The controllers of workloads besides StatefulSets.
+    pub workloads: WorkloadsConfig,
     /// The cluster of `run`.
     pub cluster: ClusterConfig,
     /// Leader election of the controllers in `run`.
@@ -125,6 +131,38 @@ impl Default for NodeSection {
             ready_delay: Duration::from_millis(300),
             stop_delay: Duration::from_millis(200),
         }
+    }
+}
+
+/// The `workloads:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct WorkloadsConfig {
+    /// The Kubernetes release, 1.16 to 1.37, whose pod-template-hash names ReplicaSets. Each release that adds a field to
+    /// pods gives other names to the same templates; what a ReplicaSet is called has no other effect.
+    pub template_hash_release: String,
+}
+
+impl WorkloadsConfig {
+    fn release(&self) -> Result<Release, ConfigError> {
+        self.template_hash_release.parse().map_err(|reason| ConfigError::Invalid {
+            key: "workloads.templateHashRelease".to_owned(),
+            reason,
+        })
+    }
+
+    /// How the workload controllers run.
+    ///
+    /// # Errors
+    /// A release that is not known.
+    pub fn options(&self) -> Result<workload::Options, ConfigError> {
+        Ok(workload::Options { release: self.release()?, ..workload::Options::default() })
+    }
+}
+
+impl Default for WorkloadsConfig {
+    fn default() -> Self {
+        Self { template_hash_release: Release::LAST.to_string() }
     }
 }
 
@@ -207,11 +245,20 @@ pub enum Component {
     StatefulSet,
     /// The EndpointSlice controller.
     EndpointSlice,
+    /// A controller that a cluster brings itself.
+    Workload(workload::Controller),
 }
 
 impl Component {
     /// Every component, in the order they start.
-    pub const ALL: [Self; 3] = [Self::StatefulSet, Self::EndpointSlice, Self::Dns];
+    pub const ALL: [Self; 6] = [
+        Self::Workload(workload::Controller::ReplicationController),
+        Self::Workload(workload::Controller::ReplicaSet),
+        Self::Workload(workload::Controller::Deployment),
+        Self::StatefulSet,
+        Self::EndpointSlice,
+        Self::Dns,
+    ];
 
     /// The name used by `--components`, metrics and logs.
     pub fn name(self) -> &'static str {
@@ -219,7 +266,14 @@ impl Component {
             Self::Dns => "dns",
             Self::StatefulSet => "statefulset",
             Self::EndpointSlice => "endpointslice",
+            Self::Workload(it) => it.name(),
         }
+    }
+
+    /// Whether `*` means it. Two controllers of one kind must not run side by side, so what every cluster has runs there
+    /// only when it is named.
+    fn on_by_default(self, mode: Mode) -> bool {
+        mode == Mode::Up || !matches!(self, Self::Workload(_))
     }
 }
 
@@ -252,7 +306,8 @@ impl Config {
             Mode::Up => "*",
             Mode::Run => "dns",
         });
-        parse_components(list).map_err(|reason| ConfigError::Invalid { key: "components".to_owned(), reason })
+        parse_components(list, mode)
+            .map_err(|reason| ConfigError::Invalid { key: "components".to_owned(), reason })
     }
 
     /// Checks every value that its type does not check.
@@ -261,6 +316,7 @@ impl Config {
     /// The first invalid key, with the reason.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.components(Mode::Up)?;
+        self.workloads.release()?;
         self.dns.check(&[]).map_err(dns_error)?;
         self.check_loops(&self.dns_listen)?;
         if !self.api.listen.ip().is_loopback() {
@@ -321,12 +377,12 @@ fn default_address(mode: Mode, port: u16) -> SocketAddr {
 }
 
 /// `*`, names and `-names`, as in kube-controller-manager's `--controllers`; an empty list runs nothing.
-fn parse_components(list: &str) -> Result<Vec<Component>, String> {
+fn parse_components(list: &str, mode: Mode) -> Result<Vec<Component>, String> {
     let mut wanted = Vec::new();
     let mut unwanted = Vec::new();
     for item in list.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         if item == "*" {
-            wanted.extend(Component::ALL);
+            wanted.extend(Component::ALL.into_iter().filter(|it| it.on_by_default(mode)));
             continue;
         }
         let (name, into) = match item.strip_prefix('-') {
@@ -542,18 +598,27 @@ mod tests {
             ("*", Ok("statefulset,endpointslice,dns")),
             ("dns", Ok("dns")),
             ("*,-dns", Ok("statefulset,endpointslice")),
+            ("*,deployment,replicaset", Ok("replicaset,deployment,statefulset,endpointslice,dns")),
             (" dns , statefulset ", Ok("statefulset,dns")),
             ("", Ok("")),
             ("-dns", Ok("")),
             (
                 "dsn",
-                Err("\"dsn\" is not a component; known are statefulset, endpointslice, dns, `*` and `-name`"),
+                Err(
+                    "\"dsn\" is not a component; known are replicationcontroller, replicaset, deployment, statefulset, \
+                     endpointslice, dns, `*` and `-name`",
+                ),
             ),
         ] {
-            let got =
-                parse_components(list).map(|it| it.iter().map(|it| it.name()).collect::<Vec<_>>().join(","));
+            let names = |it: Vec<Component>| it.iter().map(|it| it.name()).collect::<Vec<_>>().join(",");
+            let got = parse_components(list, Mode::Run).map(names);
             assert_eq!(got.as_deref().map_err(String::as_str), want, "{list:?}");
         }
+        assert_eq!(
+            parse_components("*", Mode::Up).map(|it| it.len()),
+            Ok(Component::ALL.len()),
+            "up has everything"
+        );
     }
 
     #[test]

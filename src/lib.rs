@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Read in this order: [`model`], the caches of [`k8s`], the frame of [`runtime`], then either flow:
-//! [`dns`] answers, [`statefulset`] and [`endpointslice`] write. [`apiserver`] and [`node`] replace a cluster in
-//! `ordinal up`; nothing else imports them. [`cli`] is what the user typed, [`config`] what it means,
+//! [`dns`] answers, [`statefulset`] and [`endpointslice`] write. [`apiserver`], [`node`] and [`workload`] (Deployments
+//! and what is under them) replace a cluster in `ordinal up`; nothing else imports the first two. [`cli`] is what the user typed, [`config`] what it means,
 //! [`components`], [`up`] and [`run`] put the parts together.
 
 pub mod apiserver;
@@ -34,3 +34,4 @@ pub mod statefulset;
 pub mod takeover;
 pub mod telemetry;
 pub mod up;
+pub mod workload;
