@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::hints;
 use super::model::{
     CONTROLLER, Conditions, Endpoint, Family, HEADLESS, MANAGED_BY, NodeView, PodView, Port, PortSet,
     SERVICE_NAME, ServiceView, Target, TargetPort,
@@ -17,7 +18,7 @@ pub struct Desired {
     /// Address family.
     pub family: Family,
     /// Endpoints in the order of the pods.
-    pub groups: BTreeMap<PortSet, Vec<Endpoint>>,
+    pub groups: BTreeMap<PortSet, Vec<Arc<Endpoint>>>,
 }
 
 /// One [`Desired`] per family of the Service, in its order.
@@ -31,24 +32,39 @@ pub fn desired(
 ) -> Vec<Desired> {
     let mut families: Vec<_> =
         service.families.iter().map(|it| Desired { family: *it, groups: BTreeMap::new() }).collect();
-    for pod in pods.iter().filter(|it| !it.terminal && !it.ips.is_empty()) {
+    for pod in pods {
         let node = Some(pod.node_name.as_str()).filter(|it| !it.is_empty()).and_then(&node);
-        if node.is_none() && !service.publish_not_ready {
-            continue;
-        }
-        let ports = ports(service, pod);
-        for desired in &mut families {
-            let addresses = addresses(pod, desired.family);
-            if !addresses.is_empty() {
-                let endpoint = endpoint(service, pod, node.as_deref(), addresses);
-                match desired.groups.get_mut(&ports) {
-                    Some(group) => group.push(endpoint),
-                    None => drop(desired.groups.insert(ports.clone(), vec![endpoint])),
-                }
+        let Some((ports, endpoints)) = of_pod(service, pod, node.as_deref()) else { continue };
+        for (family, endpoint) in endpoints {
+            let Some(desired) = families.iter_mut().find(|it| it.family == family) else { continue };
+            match desired.groups.get_mut(&ports) {
+                Some(group) => group.push(Arc::new(endpoint)),
+                None => drop(desired.groups.insert(ports.clone(), vec![Arc::new(endpoint)])),
             }
         }
     }
     families
+}
+
+/// What one pod the selector matches contributes: its ports, and an endpoint for each family of the Service in which it
+/// has an address. `None`: nothing. `node`: the pod's node if it is known.
+pub fn of_pod(
+    service: &ServiceView,
+    pod: &PodView,
+    node: Option<&NodeView>,
+) -> Option<(PortSet, Vec<(Family, Endpoint)>)> {
+    if pod.terminal || pod.ips.is_empty() || (node.is_none() && !service.publish_not_ready) {
+        return None;
+    }
+    let endpoints: Vec<_> = service
+        .families
+        .iter()
+        .filter_map(|family| {
+            let addresses = addresses(pod, *family);
+            (!addresses.is_empty()).then(|| (*family, endpoint(service, pod, node, addresses)))
+        })
+        .collect();
+    (!endpoints.is_empty()).then(|| (ports(service, pod), endpoints))
 }
 
 /// The labels of every slice of the Service: an exact mirror, with the reserved keys set by us.
@@ -63,7 +79,8 @@ pub fn labels(service: &ServiceView) -> BTreeMap<String, String> {
     labels
 }
 
-fn ports(service: &ServiceView, pod: &PodView) -> PortSet {
+/// The ports of the Service as this pod has them; a named one that it does not have is left out.
+pub fn ports(service: &ServiceView, pod: &PodView) -> PortSet {
     let mut ports: PortSet = service
         .ports
         .iter()
@@ -83,6 +100,7 @@ fn ports(service: &ServiceView, pod: &PodView) -> PortSet {
         })
         .collect();
     ports.sort();
+    ports.dedup();
     ports
 }
 
@@ -95,10 +113,13 @@ fn endpoint(
     let named = !pod.hostname.is_empty()
         && pod.subdomain == service.key.name
         && pod.key.namespace == service.key.namespace;
+    let ready = service.publish_not_ready || (pod.ready && !pod.terminating);
+    let node_name = Some(pod.node_name.clone()).filter(|it| !it.is_empty());
+    let zone = node.and_then(|it| it.zone.clone());
     Endpoint {
         addresses,
         conditions: Conditions {
-            ready: Some(service.publish_not_ready || (pod.ready && !pod.terminating)),
+            ready: Some(ready),
             serving: Some(pod.ready),
             terminating: Some(pod.terminating),
         },
@@ -108,8 +129,9 @@ fn endpoint(
             name: pod.key.name.clone(),
             uid: pod.uid.clone(),
         }),
-        node_name: Some(pod.node_name.clone()).filter(|it| !it.is_empty()),
-        zone: node.and_then(|it| it.zone.clone()),
+        hints: hints::own(service.topology, ready, zone.as_deref(), node_name.as_deref()),
+        node_name,
+        zone,
         foreign: false,
     }
 }
@@ -141,6 +163,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::endpointslice::narrow::from_json;
 
     fn service(spec: Value) -> ServiceView {
         let mut full = json!({"selector": {"app": "web"}, "clusterIP": "None", "ipFamilies": ["IPv4"],
@@ -148,7 +171,7 @@ mod tests {
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let meta =
             json!({"name": "nginx", "namespace": "demo", "uid": "s", "labels": {"team": "a", HEADLESS: "x"}});
-        ServiceView::narrow(serde_json::from_value(json!({"metadata": meta, "spec": full})).unwrap())
+        from_json(json!({"metadata": meta, "spec": full})).unwrap().unwrap()
     }
 
     /// `text`: words out of `ready`, `deleted`, `failed`, `nonode`, `lost`, `other`, `noport`, `dual`, `loopback`, `noip`.
@@ -173,13 +196,16 @@ mod tests {
         if has("deleted") {
             meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        Arc::new(PodView::narrow(serde_json::from_value(json!({
+        let pod: PodView = from_json(json!({
             "metadata": meta,
             "spec": {"nodeName": node, "hostname": "web-0", "subdomain": if has("other") { "x" } else { "nginx" },
                 "containers": [{"name": "c", "ports": ports}]},
             "status": {"phase": if has("failed") { "Failed" } else { "Running" }, "podIPs": ips,
                 "conditions": [{"type": "Ready", "status": if has("ready") { "True" } else { "False" }}]},
-        })).unwrap()))
+        }))
+        .unwrap()
+        .unwrap();
+        Arc::new(pod)
     }
 
     fn show(service: &ServiceView, pods: &str) -> String {
@@ -190,11 +216,14 @@ mod tests {
                     uid: "n".into(),
                     resource_version: 1,
                     zone: Some("a".into()),
+                    ready: true,
+                    milli_cpu: 1000,
+                    control_plane: false,
                 })
             })
         };
         let groups = desired(service, &[pod(pods)], node).into_iter().flat_map(|it| it.groups);
-        let show = |(ports, endpoints): (PortSet, Vec<Endpoint>)| {
+        let show = |(ports, endpoints): (PortSet, Vec<Arc<Endpoint>>)| {
             let endpoint = &endpoints[0];
             let flag = |on: Option<bool>, name: char| if on == Some(true) { name } else { '-' };
             let ports: Vec<_> = ports.iter().map(|it| it.port.to_string()).collect();

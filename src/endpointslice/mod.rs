@@ -1,33 +1,60 @@
 //! The EndpointSlice controller: Services, Pods and Nodes into EndpointSlices.
 //!
-//! changes ──▶ Services they concern ──queue──▶ [`desired`] (pure) ──▶ [`plan`] (pure) ──▶ writes, one at a time
+//! ```text
+//! watches ──▶ narrow ──▶ index ──Services concerned──▶ queue ──▶ reconcile ──▶ writes
+//!                          ▲      what changed ──▶ plan (pure) ──┘               │
+//!                          └───────────── answers, at once ──────────────────────┘
+//! ```
 //!
 //! Takes the place of kube-controller-manager's `endpointslice-controller` and writes the same slices: either may take
 //! over from the other without a write. **Invariants.** Slices of others are never read into a plan and never written,
 //! nothing is written before all caches are complete, and a pod that should be published never vanishes in between.
+//! An event costs what it touches, never the size of its Service or namespace. [`mirroring`] copies hand-written Endpoints
+//! into slices, [`legacy`] maintains Endpoints objects: the other two loops.
 //! Sources: kubernetes 1.36 `pkg/controller/endpointslice`, `staging/src/k8s.io/endpointslice`; KEP-752, KEP-1672.
 
+pub mod config;
 pub mod desired;
+pub mod events;
+pub mod hints;
+pub mod index;
+pub mod metrics;
 pub mod model;
+pub mod narrow;
+mod object;
 pub mod plan;
 mod reconcile;
+pub mod spacing;
+pub mod subsets;
 mod trigger;
+mod watch;
+mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client};
+use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
+use self::index::{Index, Verdict, Wake};
+use self::metrics::{PodResult, SliceMetrics};
 use self::model::{CONTROLLER, MANAGED_BY, NodeView, PodView, ServiceView, SliceView};
-use self::reconcile::{SliceController, Stores};
-use crate::k8s::watch::{Change, Store, reflect};
-use crate::model::ObjectKey;
+pub use self::reconcile::Cleanup;
+use self::reconcile::{SharedIndex, SliceController, lock};
+use self::watch::{Event, feed};
+use self::write::SliceApi;
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
+
+/// How often one Service is planned from scratch to see whether the incremental state is right.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest pause of a Service whose writes fail.
+const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
+/// Kinds that are watched.
+const KINDS: usize = 4;
 
 /// What a person may set.
 #[derive(Clone)]
@@ -36,139 +63,204 @@ pub struct Options {
     pub max_endpoints_per_slice: usize,
     /// Services worked on at a time (`--concurrent-service-endpoint-syncs`).
     pub workers: usize,
+    /// Pause between a pod event and the plan (`--endpointslice-updates-batch-period`); zero: none, writes of a slice that
+    /// changes all the time are spaced instead.
+    pub batch_period: Duration,
+    /// What happens to the slices of a Service that stops being managed (`--unmanaged-service-cleanup`).
+    pub cleanup: Cleanup,
     /// Series of the controller frame.
     pub metrics: ControllerMetrics,
+    /// Series of this controller.
+    pub slice_metrics: SliceMetrics,
+    /// Audit after every plan and panic on a difference; for tests.
+    pub audit: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_endpoints_per_slice: 100, workers: 5, metrics: ControllerMetrics::default() }
+        Self {
+            max_endpoints_per_slice: 100,
+            workers: 5,
+            batch_period: Duration::ZERO,
+            cleanup: Cleanup::Keep,
+            metrics: ControllerMetrics::default(),
+            slice_metrics: SliceMetrics::default(),
+            audit: false,
+        }
+    }
+}
+
+/// Where the watches leave what they tell.
+#[derive(Clone)]
+struct Feed {
+    index: SharedIndex,
+    queue: Workqueue,
+    batch_period: Duration,
+    metrics: SliceMetrics,
+    /// How many kinds have their first list.
+    synced: signal::Sender<usize>,
+}
+
+impl Feed {
+    fn wake(&self, services: Wake) {
+        services.into_iter().for_each(|it| self.queue.add(it));
+    }
+
+    fn wake_for_pods(&self, verdict: Verdict, services: Wake) {
+        let result = match verdict {
+            Verdict::Ignored => "ignored",
+            Verdict::Unchanged => "unchanged",
+            Verdict::Planned => "planned",
+        };
+        self.metrics.pod_events.get_or_create(&PodResult { result }).inc();
+        if self.batch_period.is_zero() {
+            self.wake(services);
+        } else {
+            services.into_iter().for_each(|it| self.queue.add_after(it, self.batch_period));
+        }
+    }
+
+    fn list_done(&self, first: &mut bool) {
+        if std::mem::take(first) {
+            self.synced.send_modify(|it| *it += 1);
+        }
+    }
+
+    fn services(self) -> impl FnMut(Event<ServiceView>) + Send {
+        let mut first = true;
+        move |event| {
+            let services = match event {
+                Event::Begin => return,
+                Event::List(list) => lock(&self.index).replace_services(list),
+                Event::Apply(view) => return self.wake(lock(&self.index).apply_service(view)),
+                Event::Gone { object, .. } => return self.wake(lock(&self.index).remove_service(&object)),
+            };
+            self.wake(services);
+            self.list_done(&mut first);
+        }
+    }
+
+    fn pods(self) -> impl FnMut(Event<PodView>) + Send {
+        let mut first = true;
+        move |event| match event {
+            Event::Begin => {}
+            Event::List(list) => {
+                let services = lock(&self.index).replace_pods(list);
+                self.wake(services);
+                self.list_done(&mut first);
+            }
+            Event::Apply(view) => {
+                let (verdict, services) = lock(&self.index).apply_pod(view);
+                self.wake_for_pods(verdict, services);
+            }
+            Event::Gone { object, .. } => {
+                let (verdict, services) = lock(&self.index).remove_pod(&object);
+                self.wake_for_pods(verdict, services);
+            }
+        }
+    }
+
+    fn nodes(self) -> impl FnMut(Event<NodeView>) + Send {
+        let mut first = true;
+        move |event| {
+            let services = match event {
+                Event::Begin => return,
+                Event::List(list) => lock(&self.index).replace_nodes(list),
+                Event::Apply(view) => return self.wake(lock(&self.index).apply_node(view)),
+                Event::Gone { object, .. } => return self.wake(lock(&self.index).remove_node(&object.name)),
+            };
+            self.wake(services);
+            self.list_done(&mut first);
+        }
+    }
+
+    fn slices(self) -> impl FnMut(Event<SliceView>) + Send {
+        let mut first = true;
+        move |event| {
+            let services = match event {
+                Event::Begin => return lock(&self.index).begin_slice_list(),
+                Event::List(list) => lock(&self.index).replace_slices(list),
+                Event::Apply(view) => return self.wake(lock(&self.index).apply_slice(view)),
+                Event::Gone { object, version } => {
+                    return self.wake(lock(&self.index).remove_slice(&object, version));
+                }
+            };
+            self.wake(services);
+            self.list_done(&mut first);
+        }
     }
 }
 
 /// Runs the controller until `shutdown`. `ready` is set once all caches are complete.
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
-    let stores = Stores::default();
-    let queue = Workqueue::default();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(reflect(
-        Api::<Service>::all(client.clone()),
-        Config::default(),
-        |it| Some(ServiceView::narrow(it)),
-        stores.services.clone(),
-        {
-            let queue = queue.clone();
-            move |change: Change<ServiceView>| {
-                if let Some(service) = change.new.or(change.old) {
-                    queue.add(service.key.clone());
-                }
-            }
-        },
-        shutdown.clone(),
-    ));
-    tasks.spawn(reflect(
-        Api::<Pod>::all(client.clone()),
-        Config::default(),
-        |it| Some(PodView::narrow(it)),
-        stores.pods.clone(),
-        {
-            let (services, queue) = (stores.services.clone(), queue.clone());
-            move |change| pod_changed(&services, &queue, &change)
-        },
-        shutdown.clone(),
-    ));
-    tasks.spawn(reflect(
-        Api::<Node>::all(client.clone()),
-        Config::default(),
-        |it| Some(NodeView::narrow(it)),
-        stores.nodes.clone(),
-        {
-            let (stores, queue) = (stores.clone(), queue.clone());
-            move |change| node_changed(&stores, &queue, &change)
-        },
-        shutdown.clone(),
-    ));
-    tasks.spawn(reflect(
-        Api::<EndpointSlice>::all(client.clone()),
-        // Slices of others are not even transferred; one that is relabelled away arrives as a deletion.
-        Config::default().labels(&format!("{MANAGED_BY}={CONTROLLER}")),
-        SliceView::narrow,
-        stores.slices.clone(),
-        {
-            let queue = queue.clone();
-            move |change: Change<SliceView>| {
-                for slice in change.old.iter().chain(&change.new) {
-                    queue.add(ObjectKey::new(slice.key.namespace.clone(), slice.service.clone()));
-                }
-            }
-        },
-        shutdown.clone(),
-    ));
-    let synced = async {
-        let Stores { services, pods, nodes, slices } = &stores;
-        tokio::join!(services.synced(), pods.synced(), nodes.synced(), slices.synced());
+    let index = SharedIndex::default();
+    let queue = Workqueue::with_longest_backoff(BACKOFF_LONGEST);
+    let into = Feed {
+        index: Arc::clone(&index),
+        queue: queue.clone(),
+        batch_period: options.batch_period,
+        metrics: options.slice_metrics.clone(),
+        synced: signal::Sender::new(0),
     };
+    let mut synced = into.synced.subscribe();
+    let (recorder, backlog) = events::channel("endpoint-slice-controller");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(backlog.write(client.clone(), shutdown.clone()));
+    tasks.spawn(feed(client.clone(), Config::default(), into.clone().nodes(), shutdown.clone()));
+    tasks.spawn(feed(client.clone(), Config::default(), into.clone().services(), shutdown.clone()));
+    tasks.spawn(feed(client.clone(), Config::default(), into.clone().pods(), shutdown.clone()));
+    // Slices of others are not even transferred; one that is relabelled away arrives as a deletion.
+    let ours = Config::default().labels(&format!("{MANAGED_BY}={CONTROLLER}"));
+    tasks.spawn(feed(client.clone(), ours, into.slices(), shutdown.clone()));
     tokio::select! {
-        () = synced => {}
+        _ = synced.wait_for(|it| *it == KINDS) => {}
         () = shutdown.cancelled() => return,
     }
     ready.set();
-    let controller = Arc::new(SliceController::new(client, stores, options.max_endpoints_per_slice));
-    work("endpointslice", controller, queue, options.workers, options.metrics, shutdown).await;
+    tasks.spawn(audit(
+        Arc::clone(&index),
+        queue.clone(),
+        options.max_endpoints_per_slice,
+        options.slice_metrics.clone(),
+        shutdown.clone(),
+    ));
+    let controller = SliceController {
+        index,
+        api: SliceApi::new(client),
+        max: options.max_endpoints_per_slice,
+        cleanup: options.cleanup,
+        metrics: options.slice_metrics,
+        events: recorder,
+        audit: options.audit,
+    };
+    work("endpointslice", Arc::new(controller), queue, options.workers, options.metrics, shutdown).await;
     while tasks.join_next().await.is_some() {}
 }
 
-/// Enqueues the Services that select the pod, before or after the change, unless no endpoint can differ.
-fn pod_changed(services: &Store<ServiceView>, queue: &Workqueue, change: &Change<PodView>) {
-    let (old, new) = (change.old.as_deref(), change.new.as_deref());
-    if let (Some(old), Some(new)) = (old, new) {
-        if old.same_endpoints(new) {
-            return;
-        }
-        if old.labels == new.labels {
-            return enqueue_selecting(services, queue, &new.key.namespace, &new.labels);
-        }
-    }
-    for pod in [old, new].into_iter().flatten() {
-        enqueue_selecting(services, queue, &pod.key.namespace, &pod.labels);
-    }
-}
-
-/// A node that appears, goes, or changes its zone concerns the Services of its pods.
-fn node_changed(stores: &Stores, queue: &Workqueue, change: &Change<NodeView>) {
-    let zone = |it: &Option<Arc<NodeView>>| it.as_ref().map(|it| it.zone.clone());
-    if zone(&change.old) == zone(&change.new) {
-        return;
-    }
-    let Some(node) = change.new.as_ref().or(change.old.as_ref()) else { return };
-    for pod in stores.pods.by_index(&node_bucket(&node.name)) {
-        enqueue_selecting(&stores.services, queue, &pod.key.namespace, &pod.labels);
-    }
-}
-
-fn enqueue_selecting(
-    services: &Store<ServiceView>,
-    queue: &Workqueue,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
+/// Plans a random Service from scratch now and then: it must need no write.
+async fn audit(
+    index: SharedIndex,
+    queue: Workqueue,
+    max: usize,
+    metrics: SliceMetrics,
+    shutdown: CancellationToken,
 ) {
-    for (key, value) in labels {
-        let candidates = services.by_index(&label_bucket(namespace, key, value));
-        candidates.iter().filter(|it| it.selects(labels)).for_each(|it| queue.add(it.key.clone()));
+    let mut ticks = tokio::time::interval(AUDIT_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let random = uuid::Uuid::new_v4().as_u128() as usize;
+        let found = {
+            let mut index: std::sync::MutexGuard<'_, Index> = lock(&index);
+            index.pick(random).and_then(|key| index.audit(&key, max).map(|writes| (key, writes)))
+        };
+        if let Some((key, writes)) = found {
+            error!(object.r#ref = %key, writes, "slices differ from a plan from scratch, planning anew");
+            metrics.audit_differences.inc();
+            queue.add(key);
+        }
     }
-}
-
-/// Index bucket of the objects of a namespace with a label. No part of it may contain a space.
-fn label_bucket(namespace: &str, key: &str, value: &str) -> String {
-    format!("{namespace} {key} {value}")
-}
-
-/// Index bucket of the pods on a node.
-fn node_bucket(name: &str) -> String {
-    format!("node {name}")
-}
-
-/// Index bucket of the slices of a Service.
-fn service_bucket(service: &ObjectKey) -> String {
-    service.to_string()
 }

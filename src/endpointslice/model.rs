@@ -1,13 +1,11 @@
-//! The objects of the EndpointSlice controller, narrowed to what a plan reads.
+//! The objects of the endpoint controllers, reduced to what a plan reads. [`narrow`](super::narrow) makes them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::k8s::watch::{Cached, parse_version};
 use crate::model::ObjectKey;
@@ -22,7 +20,6 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Annotation with the time of the change that a slice write publishes.
 pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-const TOPOLOGY_ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Address family of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +63,44 @@ pub enum TargetPort {
     Name(String),
 }
 
+/// Labels of a pod, ascending by key: a fraction of the memory of a map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// Every pair, ascending by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        let sorted: BTreeMap<String, String> = pairs.into_iter().collect();
+        Self(sorted.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
+/// What decides the hints of a Service's endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Topology {
+    /// Nothing: no hints.
+    #[default]
+    Anywhere,
+    /// `trafficDistribution: PreferClose` or `PreferSameZone`: the endpoint's own zone.
+    SameZone,
+    /// `trafficDistribution: PreferSameNode`: its zone and its node.
+    SameNode,
+    /// Annotation `service.kubernetes.io/topology-mode: Auto`: zones in proportion to their CPUs (KEP-2433).
+    Auto,
+}
+
 /// One port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
@@ -92,6 +127,8 @@ pub struct ServiceView {
     pub labels: BTreeMap<String, String>,
     /// `spec.selector`; empty when this controller does not manage the Service.
     pub selector: BTreeMap<String, String>,
+    /// The Service has a selector, whatever its type: its Endpoints are not mirrored.
+    pub has_selector: bool,
     /// `clusterIP` is None or empty.
     pub headless: bool,
     /// `spec.ipFamilies`, or what stands for it.
@@ -100,6 +137,10 @@ pub struct ServiceView {
     pub ports: Vec<ServicePort>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// What decides the hints.
+    pub topology: Topology,
+    /// `spec.trafficDistribution` where it decides them, else empty.
+    pub traffic_distribution: String,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `metadata.creationTimestamp`.
@@ -127,7 +168,7 @@ pub struct PodView {
     /// `metadata.resourceVersion`.
     pub resource_version: u64,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// `status.podIPs`, parsed.
     pub ips: Vec<IpAddr>,
     /// Phase Succeeded or Failed.
@@ -159,6 +200,12 @@ pub struct NodeView {
     pub resource_version: u64,
     /// Its topology zone.
     pub zone: Option<String>,
+    /// Condition Ready is True.
+    pub ready: bool,
+    /// Allocatable CPU in thousandths, 0 if unknown.
+    pub milli_cpu: i64,
+    /// A control plane node: its CPUs do not count for topology hints.
+    pub control_plane: bool,
 }
 
 /// The pod behind an endpoint.
@@ -198,8 +245,19 @@ pub struct Endpoint {
     pub node_name: Option<String>,
     /// `zone`.
     pub zone: Option<String>,
-    /// Carries something this controller never writes (hints, deprecated topology).
+    /// `hints`.
+    pub hints: Option<Box<Hints>>,
+    /// Carries something this controller never writes (deprecated topology, a target that is no pod).
     pub foreign: bool,
+}
+
+/// Where traffic to an endpoint should come from. Boxed where it stands: most endpoints have none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hints {
+    /// `forZones`.
+    pub zones: Vec<String>,
+    /// `forNodes`.
+    pub nodes: Vec<String>,
 }
 
 /// What makes two records the same endpoint: addresses, hostname, and namespace and name of the pod; not its uid.
@@ -210,6 +268,22 @@ impl Endpoint {
     pub fn identity(&self) -> Identity<'_> {
         let target = self.target.as_ref().map(|it| (it.namespace.as_str(), it.name.as_str()));
         (&self.addresses, self.hostname.as_deref(), target)
+    }
+
+    /// Whether nothing but the hints differs.
+    pub fn same_but_hints(&self, other: &Self) -> bool {
+        self.addresses == other.addresses
+            && self.conditions == other.conditions
+            && self.hostname == other.hostname
+            && self.target == other.target
+            && self.node_name == other.node_name
+            && self.zone == other.zone
+            && self.foreign == other.foreign
+    }
+
+    /// Condition `ready` is set and true.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.ready == Some(true)
     }
 }
 
@@ -254,170 +328,36 @@ pub struct SliceView {
     pub family: Option<Family>,
     /// `ports`.
     pub ports: PortSet,
-    /// `endpoints` in their order.
-    pub endpoints: Vec<Endpoint>,
+    /// `endpoints` in their order. Shared with the plans that keep them.
+    pub endpoints: Vec<Arc<Endpoint>>,
 }
 
 impl ServiceView {
-    /// Keeps what a plan reads. A Service without selector, or of type ExternalName, keeps an empty selector.
-    pub fn narrow(service: Service) -> Self {
-        let (meta, spec) = (service.metadata, service.spec.unwrap_or_default());
-        let external = spec.type_.as_deref() == Some("ExternalName");
-        let cluster_ip = spec.cluster_ip.as_deref().unwrap_or_default();
-        let headless = matches!(cluster_ip, "" | "None");
-        let mut families: Vec<_> =
-            spec.ip_families.iter().flatten().filter_map(|it| Family::parse(it)).collect();
-        if families.is_empty() {
-            families = match cluster_ip.parse::<IpAddr>() {
-                Ok(address) => vec![Family::of(address)],
-                Err(_) => vec![Family::V4, Family::V6],
-            };
-        }
-        let ports = spec.ports.unwrap_or_default().into_iter().map(|it| ServicePort {
-            name: it.name.unwrap_or_default(),
-            protocol: it.protocol.unwrap_or_else(|| "TCP".to_owned()),
-            target: match it.target_port {
-                Some(IntOrString::String(name)) => TargetPort::Name(name),
-                Some(IntOrString::Int(number)) if number != 0 => TargetPort::Number(number),
-                _ => TargetPort::Number(it.port),
-            },
-            app_protocol: it.app_protocol,
-        });
-        Self {
-            key: ObjectKey::new(meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default()),
-            uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
-            labels: meta.labels.unwrap_or_default(),
-            selector: spec.selector.filter(|_| !external).unwrap_or_default(),
-            headless,
-            families,
-            ports: ports.collect(),
-            publish_not_ready: spec.publish_not_ready_addresses == Some(true),
-            terminating: meta.deletion_timestamp.is_some(),
-            created: meta.creation_timestamp.map(|it| it.0),
-        }
-    }
-
-    /// Whether this controller writes slices for the Service.
+    /// Whether the controllers write slices for the Service.
     pub fn managed(&self) -> bool {
         !self.selector.is_empty()
     }
 
     /// Whether the selector, which is not empty, matches these labels.
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.managed() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    pub fn selects(&self, labels: &Labels) -> bool {
+        self.managed() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value.as_str()))
     }
 }
 
 impl PodView {
-    /// Keeps what a plan reads.
-    pub fn narrow(pod: Pod) -> Self {
-        let (meta, spec, status) =
-            (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
-        let sidecars = spec.init_containers.unwrap_or_default();
-        let sidecars = sidecars.into_iter().filter(|it| it.restart_policy.as_deref() == Some("Always"));
-        let ports = spec.containers.into_iter().chain(sidecars).flat_map(|it| it.ports.unwrap_or_default());
-        let ready =
-            status.conditions.as_ref().and_then(|list| list.iter().find(|it| it.type_ == "Ready")).cloned();
-        Self {
-            key: ObjectKey::new(meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default()),
-            uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
-            labels: meta.labels.unwrap_or_default(),
-            ips: status.pod_ips.iter().flatten().filter_map(|it| it.ip.parse().ok()).collect(),
-            terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            ready: ready.as_ref().is_some_and(|it| it.status == "True"),
-            terminating: meta.deletion_timestamp.is_some(),
-            node_name: spec.node_name.unwrap_or_default(),
-            hostname: spec.hostname.unwrap_or_default(),
-            subdomain: spec.subdomain.unwrap_or_default(),
-            ports: ports
-                .filter_map(|it| {
-                    let protocol = it.protocol.unwrap_or_else(|| "TCP".to_owned());
-                    Some(NamedPort { name: it.name?, protocol, port: it.container_port })
-                })
-                .collect(),
-            ready_since: ready.and_then(|it| it.last_transition_time).map(|it| it.0),
-        }
-    }
-
     /// Whether the two views of one pod give the same endpoints; all but the resourceVersion counts.
     pub fn same_endpoints(&self, other: &Self) -> bool {
-        let other = Self { resource_version: self.resource_version, ..other.clone() };
-        *self == other
-    }
-}
-
-impl NodeView {
-    /// Keeps what a plan reads.
-    pub fn narrow(node: Node) -> Self {
-        let meta = node.metadata;
-        Self {
-            name: meta.name.unwrap_or_default(),
-            uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
-            zone: meta.labels.unwrap_or_default().remove(TOPOLOGY_ZONE).filter(|it| !it.is_empty()),
-        }
-    }
-}
-
-impl SliceView {
-    /// Keeps what a plan reads; `None` for a slice that another controller manages.
-    pub fn narrow(slice: EndpointSlice) -> Option<Self> {
-        let meta = slice.metadata;
-        let labels = meta.labels.unwrap_or_default();
-        if labels.get(MANAGED_BY).map(String::as_str) != Some(CONTROLLER) {
-            return None;
-        }
-        let mut ports: PortSet = slice
-            .ports
-            .unwrap_or_default()
-            .into_iter()
-            .map(|it| Port {
-                name: it.name.unwrap_or_default(),
-                protocol: it.protocol.unwrap_or_else(|| "TCP".to_owned()),
-                port: it.port.unwrap_or_default(),
-                app_protocol: it.app_protocol,
-            })
-            .collect();
-        ports.sort();
-        Some(Self {
-            key: ObjectKey::new(meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default()),
-            uid: meta.uid.unwrap_or_default(),
-            version: meta.resource_version.unwrap_or_default(),
-            service: labels.get(SERVICE_NAME).cloned().unwrap_or_default(),
-            labels,
-            annotations: meta.annotations.unwrap_or_default(),
-            finalizers: meta.finalizers.unwrap_or_default(),
-            owners: meta.owner_references.unwrap_or_default(),
-            terminating: meta.deletion_timestamp.is_some(),
-            family: Family::parse(&slice.address_type),
-            ports,
-            endpoints: slice.endpoints.unwrap_or_default().into_iter().map(endpoint).collect(),
-        })
-    }
-}
-
-fn endpoint(it: ApiEndpoint) -> Endpoint {
-    let conditions = it.conditions.unwrap_or_default();
-    let mut addresses = it.addresses;
-    addresses.sort();
-    Endpoint {
-        addresses,
-        conditions: Conditions {
-            ready: conditions.ready,
-            serving: conditions.serving,
-            terminating: conditions.terminating,
-        },
-        hostname: it.hostname,
-        target: it.target_ref.map(|it| Target {
-            namespace: it.namespace.unwrap_or_default(),
-            name: it.name.unwrap_or_default(),
-            uid: it.uid.unwrap_or_default(),
-        }),
-        node_name: it.node_name,
-        zone: it.zone,
-        foreign: it.hints.is_some() || it.deprecated_topology.is_some(),
+        self.labels == other.labels
+            && self.ips == other.ips
+            && self.ready == other.ready
+            && self.ready_since == other.ready_since
+            && self.terminating == other.terminating
+            && self.terminal == other.terminal
+            && self.node_name == other.node_name
+            && self.uid == other.uid
+            && self.hostname == other.hostname
+            && self.subdomain == other.subdomain
+            && self.ports == other.ports
     }
 }
 

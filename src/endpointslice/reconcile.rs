@@ -1,38 +1,41 @@
 //! Shell: one Service, its slices written.
+//!
+//! Index ──plan──▶ writes that may leave now ──▶ API server ──answers──▶ Index, at once
+//!
+//! One plan of a Service is under way at a time, so that each slice has one request in flight at most; what changes
+//! meanwhile is planned when it is done, on a view that includes our own writes. The index is locked to plan and to book an
+//! answer, never across an await.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::discovery::v1::{
-    Endpoint as ApiEndpoint, EndpointConditions, EndpointPort, EndpointSlice,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::core::Status;
-use kube::{Api, Client};
+use tokio::time::Instant;
 use tracing::debug;
 
-use super::desired::{desired, labels};
-use super::model::{Endpoint, NodeView, PodView, ServiceView, SliceView, TRIGGER_TIME};
-use super::plan::{Content, Write, owner, plan};
-use super::trigger::Tracker;
-use super::{label_bucket, node_bucket, service_bucket};
-use crate::k8s::watch::{Store, parse_version};
+use super::events::{About, Recorder, Severity};
+use super::hints::Disabled;
+use super::index::slices::{News, WriteKind};
+use super::index::{Index, Planned};
+use super::metrics::{HintMode, Operation, SliceMetrics, Stage, SyncResult};
+use super::model::{Endpoint, Family, ServiceView, SliceView, Topology};
+use super::object::slice_name;
+use super::plan::{Content, Write};
+use super::spacing::Urgency;
+use super::write::{Outcome, SliceApi};
 use crate::model::ObjectKey;
-use crate::runtime::barrier::{self, View};
-use crate::runtime::{Barrier, Next, Reconcile};
+use crate::runtime::error::chain;
+use crate::runtime::{Next, Reconcile};
 
-/// Characters of generated names (apimachinery `util/rand`): no vowels, so no words.
-const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// Length of the generated part of a name.
-const NAME_SUFFIX: usize = 5;
-/// Pause before a Service is planned anew because a write met a newer state than our caches show.
+/// Requests of one plan under way at a time, where their order does not matter.
+const CONCURRENT_WRITES: usize = 8;
+/// Pause before a Service is planned anew because a write met a newer state than we knew.
 const STALE_RETRY: Duration = Duration::from_millis(5);
 
-/// A slice write that failed. The Service is tried again.
+/// A slice write that failed. The Service is tried again, for ever.
 #[derive(Debug, thiserror::Error)]
 #[error("API server did not take the {what} of a slice of service {service}")]
 pub struct WriteError {
@@ -42,182 +45,317 @@ pub struct WriteError {
     source: Box<kube::Error>,
 }
 
-/// The caches a Service's slices are computed from.
-#[derive(Clone)]
-pub struct Stores {
-    /// Services, by the first pair of their selector.
-    pub services: Store<ServiceView>,
-    /// Pods, by their labels and their node.
-    pub pods: Store<PodView>,
-    /// Nodes.
-    pub nodes: Store<NodeView>,
-    /// Slices of this controller, by Service.
-    pub slices: Store<SliceView>,
+/// What happens to the slices of a Service that stops being managed (`--unmanaged-service-cleanup`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cleanup {
+    /// They stay, as upstream (#91072, #103576).
+    #[default]
+    Keep,
+    /// Those that carry our label and belong to the Service are deleted (#118376).
+    Delete,
 }
 
-impl Default for Stores {
-    fn default() -> Self {
-        Self {
-            services: Store::indexed_by(|it: &ServiceView| {
-                let anchor = it.selector.iter().next();
-                anchor.map(|(key, value)| label_bucket(&it.key.namespace, key, value)).into_iter().collect()
-            }),
-            pods: Store::indexed_by(|it: &PodView| {
-                let labels = it.labels.iter().map(|(key, value)| label_bucket(&it.key.namespace, key, value));
-                labels.chain([node_bucket(&it.node_name)]).collect()
-            }),
-            nodes: Store::default(),
-            slices: Store::indexed_by(|it: &SliceView| {
-                vec![service_bucket(&ObjectKey::new(it.key.namespace.clone(), it.service.clone()))]
-            }),
-        }
-    }
+/// The index, shared by the watches that fill it and the workers that plan from it.
+pub type SharedIndex = Arc<Mutex<Index>>;
+
+/// Locks the index.
+pub fn lock(index: &SharedIndex) -> MutexGuard<'_, Index> {
+    index.lock().expect("no code panics while it holds the index")
 }
 
 /// Everything a Service's reconcile may touch.
 pub struct SliceController {
-    client: Client,
-    stores: Stores,
-    max: usize,
-    barrier: Barrier,
-    view: Arc<dyn View>,
-    memory: Mutex<HashMap<ObjectKey, Memory>>,
+    /// What is known.
+    pub index: SharedIndex,
+    /// Where writes go.
+    pub api: SliceApi,
+    /// Endpoints per slice.
+    pub max: usize,
+    /// For Services that stop being managed.
+    pub cleanup: Cleanup,
+    /// What is counted.
+    pub metrics: SliceMetrics,
+    /// Events on Services.
+    pub events: Recorder,
+    /// Audit every plan of an unmarked Service; for tests.
+    pub audit: bool,
 }
 
-/// What is remembered of a Service between reconciles.
-#[derive(Default)]
-struct Memory {
-    tracker: Tracker,
-    /// Names of creations whose outcome is unknown. They are used again first, so that no slice is made twice.
-    unsure_names: Vec<String>,
-}
-
-/// How a write ended that did not fail.
-enum Outcome {
+/// What a write asks for next.
+enum Step {
+    /// Go on.
     Done,
-    /// The object is not what our caches show.
-    Stale,
-    /// The namespace is on its way out, nothing can be created.
-    NamespaceTerminates,
+    /// Plan anew after a pause.
+    Again(Duration),
+    /// Nothing more can be done.
+    GiveUp,
 }
 
 impl SliceController {
-    /// A controller over these caches; `max` endpoints per slice.
-    pub fn new(client: Client, stores: Stores, max: usize) -> Self {
-        let view = Arc::new(stores.slices.clone());
-        Self { client, stores, max, barrier: Barrier::default(), view, memory: Mutex::default() }
+    fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
     }
 
-    fn with_memory<R>(&self, service: &ObjectKey, f: impl FnOnce(&mut Memory) -> R) -> R {
-        let mut memory = self.memory.lock().expect("no code panics while it holds the map");
-        f(memory.entry(service.clone()).or_default())
+    fn event(&self, service: &ServiceView, severity: Severity, reason: &'static str, message: String) {
+        let about = About { kind: "Service", key: service.key.clone(), uid: service.uid.clone() };
+        self.events.record(about, severity, reason, message);
     }
 
-    /// The pods the selector matches, by the pair that the fewest pods carry.
-    fn pods(&self, service: &ServiceView) -> Vec<Arc<PodView>> {
-        let namespace = &service.key.namespace;
-        let lists = service
-            .selector
-            .iter()
-            .map(|(key, value)| self.stores.pods.by_index(&label_bucket(namespace, key, value)));
-        let mut pods = lists.min_by_key(Vec::len).unwrap_or_default();
-        pods.retain(|it| service.selects(&it.labels));
-        pods
-    }
-
-    async fn write(
-        &self,
-        service: &ServiceView,
-        write: Write,
-        trigger: Option<Timestamp>,
-        versions: &mut HashMap<String, String>,
-    ) -> Result<Outcome, WriteError> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &service.key.namespace);
-        let params = PostParams::default();
-        let (what, outcome) = match write {
-            Write::Create(content) => {
-                let unsure = self.with_memory(&service.key, |it| it.unsure_names.pop());
-                let retried = unsure.is_some();
-                let name = unsure.unwrap_or_else(|| new_name(&service.key.name));
-                let meta = ObjectMeta {
-                    name: Some(name.clone()),
-                    namespace: Some(service.key.namespace.clone()),
-                    ..ObjectMeta::default()
-                };
-                let created = api.create(&params, &object(service, content, meta, trigger)).await;
-                match &created {
-                    Err(kube::Error::Api(status)) if namespace_terminates(status) => {
-                        return Ok(Outcome::NamespaceTerminates);
-                    }
-                    Err(kube::Error::Api(status)) if retried && status.code == 409 => {
-                        self.await_first_try(&api, service, name).await;
-                    }
-                    // A refusal is certain; a timeout, a broken connection or a server error is not.
-                    Err(error) if !matches!(error, kube::Error::Api(status) if status.code < 500) => {
-                        self.with_memory(&service.key, |it| it.unsure_names.push(name));
-                    }
-                    _ => {}
+    fn tell_zones(&self, service: &ServiceView, zones: &[(Family, Result<(), Disabled>)]) {
+        for (family, outcome) in zones {
+            let (severity, reason, text) = match outcome {
+                Ok(()) => {
+                    (Severity::Normal, "TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled")
                 }
-                ("creation", created.map(Some))
-            }
-            Write::Update(old, content) => {
-                let version = versions.get(&old.uid).unwrap_or(&old.version);
-                let meta = ObjectMeta {
-                    name: Some(old.key.name.clone()),
-                    namespace: Some(old.key.namespace.clone()),
-                    uid: Some(old.uid.clone()),
-                    resource_version: Some(version.clone()),
-                    annotations: Some(old.annotations.clone()),
-                    finalizers: Some(old.finalizers.clone()).filter(|it| !it.is_empty()),
-                    ..ObjectMeta::default()
-                };
-                let slice = object(service, content, meta, trigger);
-                ("update", api.replace(&old.key.name, &params, &slice).await.map(Some))
-            }
-            Write::Delete(old) => {
-                let preconditions = Preconditions { uid: Some(old.uid.clone()), resource_version: None };
-                let params = DeleteParams::default().preconditions(preconditions);
-                let deleted = api.delete(&old.key.name, &params).await.map(|_| None);
-                if deleted.is_ok() && old.finalizers.is_empty() {
-                    let gone = barrier::Write::Gone { object: old.key.clone(), uid: old.uid.clone() };
-                    self.barrier.record(&service.key, Arc::clone(&self.view), gone);
-                }
-                ("deletion", deleted)
-            }
-        };
-        match outcome {
-            Ok(Some(written)) => {
-                let version = written.metadata.resource_version.unwrap_or_default();
-                let object =
-                    ObjectKey::new(service.key.namespace.clone(), written.metadata.name.unwrap_or_default());
-                let stored =
-                    barrier::Write::Stored { object, resource_version: parse_version(Some(&version)) };
-                versions.insert(written.metadata.uid.unwrap_or_default(), version);
-                self.barrier.record(&service.key, Arc::clone(&self.view), stored);
-                Ok(Outcome::Done)
-            }
-            Ok(None) => Ok(Outcome::Done),
-            Err(kube::Error::Api(status)) if status.code == 404 && what == "deletion" => Ok(Outcome::Done),
-            Err(kube::Error::Api(status))
-                if status.code == 409 || (status.code == 404 && what == "update") =>
-            {
-                Ok(Outcome::Stale)
-            }
-            Err(source) => Err(WriteError { what, service: service.key.clone(), source: Box::new(source) }),
+                Err(Disabled(why)) => (Severity::Warning, "TopologyAwareHintsDisabled", why.as_str()),
+            };
+            self.event(service, severity, reason, format!("{text}, addressType: {}", family.as_str()));
         }
     }
 
-    /// A creation whose outcome was unknown did arrive: nothing is planned until our caches show it.
-    async fn await_first_try(&self, api: &Api<EndpointSlice>, service: &ServiceView, name: String) {
-        match api.get_opt(&name).await {
-            Ok(Some(slice)) => {
-                let resource_version = parse_version(slice.metadata.resource_version.as_deref());
-                let object = ObjectKey::new(service.key.namespace.clone(), name);
-                let stored = barrier::Write::Stored { object, resource_version };
-                self.barrier.record(&service.key, Arc::clone(&self.view), stored);
+    /// Makes one write and books its answer.
+    async fn write(
+        &self,
+        service: &ServiceView,
+        write: &Write,
+        trigger: Option<Timestamp>,
+    ) -> Result<Step, WriteError> {
+        let key = &service.key;
+        let (what, name, outcome, began) = match write {
+            Write::Create(content) => {
+                let unsure = self.index().take_unsure_name(key);
+                let retried = unsure.is_some();
+                let name =
+                    unsure.unwrap_or_else(|| slice_name(&key.name, uuid::Uuid::new_v4().as_bytes()));
+                let began = self.begin(key, &name, WriteKind::Store);
+                let (outcome, sent) = self.api.create(service, &name, content, trigger).await;
+                self.metrics.bytes.inc_by(sent as u64);
+                match &outcome {
+                    // The first try did arrive.
+                    Outcome::Taken if retried => self.index().doubt(key, &name),
+                    Outcome::Unknown(_) => self.index().keep_unsure_name(key, name.clone()),
+                    _ => {}
+                }
+                ("create", name, outcome, began)
             }
-            Ok(None) => {}
-            Err(_) => self.with_memory(&service.key, |it| it.unsure_names.push(name)),
+            Write::Update(slice, content) => {
+                let name = slice.key.name.clone();
+                let began = self.begin(key, &name, WriteKind::Store);
+                // An earlier write of the same plan, or a watch event, may have brought a newer version.
+                let version = self.index().version(key, &name).unwrap_or_else(|| slice.version.clone());
+                let (outcome, sent) = self.api.update(service, slice, &version, content, trigger).await;
+                self.metrics.bytes.inc_by(sent as u64);
+                ("update", name, outcome, began)
+            }
+            Write::Delete(slice) => {
+                let began = self.begin(key, &slice.key.name, WriteKind::Delete);
+                ("delete", slice.key.name.clone(), self.api.delete(slice).await, began)
+            }
+        };
+        self.book(service, write, what, &name, outcome, began)
+    }
+
+    fn begin(&self, key: &ObjectKey, name: &str, kind: WriteKind) -> Instant {
+        self.index().begin(key, name, kind);
+        Instant::now()
+    }
+
+    fn book(
+        &self,
+        service: &ServiceView,
+        write: &Write,
+        what: &'static str,
+        name: &str,
+        outcome: Outcome,
+        began: Instant,
+    ) -> Result<Step, WriteError> {
+        let key = &service.key;
+        let (mut index, mut made) = (self.index(), true);
+        let step = match outcome {
+            Outcome::Written(view) => {
+                index.wrote(key, view);
+                if let Some(pace) = index.pace(key, name) {
+                    pace.wrote(began, Instant::now());
+                }
+                Ok(Step::Done)
+            }
+            Outcome::Gone => {
+                if let Write::Delete(slice) = write {
+                    index.buried(key, slice);
+                }
+                Ok(Step::Done)
+            }
+            Outcome::Held => {
+                index.doubt(key, name);
+                Ok(Step::Again(Duration::ZERO))
+            }
+            other => {
+                made = false;
+                index.failed(key);
+                match other {
+                    Outcome::Stale => {
+                        index.doubt(key, name);
+                        Ok(Step::Again(STALE_RETRY))
+                    }
+                    Outcome::Missing => {
+                        index.missing(key, name);
+                        Ok(Step::Again(Duration::ZERO))
+                    }
+                    Outcome::Taken => Ok(Step::Again(STALE_RETRY)),
+                    Outcome::NamespaceTerminates => Ok(Step::GiveUp),
+                    Outcome::Refused(pods) => {
+                        index.quarantine(key, &pods);
+                        let names: Vec<_> = pods.iter().map(|it| it.pod.as_str()).collect();
+                        let text = format!(
+                            "Error updating Endpoint Slices for Service {key}: left out endpoints that the API server refuses: {}",
+                            names.join(", ")
+                        );
+                        self.event(service, Severity::Warning, "FailedToUpdateEndpointSlices", text);
+                        Ok(Step::Again(Duration::ZERO))
+                    }
+                    Outcome::Failed(source) => Err(source),
+                    Outcome::Unknown(source) => {
+                        if what != "create" {
+                            index.doubt(key, name);
+                        }
+                        Err(source)
+                    }
+                    _ => Ok(Step::Done),
+                }
+            }
+        };
+        if index.landed(key, name) == News::Foreign {
+            index.failed(key);
+        }
+        drop(index);
+        if made {
+            self.metrics.changes.get_or_create(&Operation { operation: what }).inc();
+            self.latency("write", began.elapsed());
+        }
+        step.map_err(|source| {
+            let text = format!("Error updating Endpoint Slices for Service {key}: {}", chain(&source));
+            self.event(service, Severity::Warning, "FailedToUpdateEndpointSlices", text);
+            WriteError { what, service: key.clone(), source: Box::new(source) }
+        })
+    }
+
+    fn latency(&self, stage: &'static str, took: Duration) {
+        self.metrics.latency.get_or_create(&Stage { stage }).observe(took.as_secs_f64());
+    }
+
+    /// Makes writes of one kind, at most some at a time; stops at the first that does not go well.
+    async fn phase(
+        &self,
+        service: &ServiceView,
+        writes: &[Write],
+        trigger: Option<Timestamp>,
+        at_once: usize,
+    ) -> Result<Step, WriteError> {
+        let (mut waiting, mut under_way) = (writes.iter(), FuturesUnordered::new());
+        let mut worst = Ok(Step::Done);
+        // Those that were sent are waited for in any case: nothing may be under way when the next plan is made.
+        loop {
+            while under_way.len() < at_once && matches!(worst, Ok(Step::Done)) {
+                let Some(write) = waiting.next() else { break };
+                under_way.push(self.write(service, write, trigger));
+            }
+            match under_way.next().await {
+                None => break,
+                Some(Ok(Step::Done)) => {}
+                Some(step) => worst = step,
+            }
+        }
+        worst
+    }
+
+    /// Splits updates into those that may leave now and the longest wait of the others.
+    fn due(&self, key: &ObjectKey, writes: Vec<Write>) -> (Vec<Write>, Option<Duration>) {
+        let now = Instant::now();
+        let mut index = self.index();
+        let mut wait = None;
+        let due = writes.into_iter().filter(|write| {
+            let Write::Update(slice, content) = write else { return true };
+            let Some(pace) = index.pace(key, &slice.key.name) else { return true };
+            if pace.wait(Urgency::Normal, now).is_zero() {
+                return true;
+            }
+            let left = pace.wait(urgency(slice, content), now);
+            if !left.is_zero() {
+                wait = Some(wait.map_or(left, |it: Duration| it.min(left)));
+            }
+            left.is_zero()
+        });
+        (due.collect(), wait)
+    }
+
+    async fn apply(&self, key: &ObjectKey, planned: Planned) -> Result<Next, WriteError> {
+        let Planned { service, plan, trigger, taken, zones } = planned;
+        self.tell_zones(&service, &zones);
+        self.metrics.added.observe(plan.added as f64);
+        self.metrics.removed.observe(plan.removed as f64);
+        let only_updates = plan.writes.iter().all(|it| matches!(it, Write::Update(..)));
+        let (writes, wait) =
+            if only_updates && !plan.moves { self.due(key, plan.writes) } else { (plan.writes, None) };
+        let mode = HintMode {
+            topology: if service.topology == Topology::Auto { "Auto" } else { "Disabled" },
+            traffic_distribution: service.traffic_distribution.clone(),
+        };
+        self.metrics.changed.get_or_create(&mode).observe(writes.len() as f64);
+        let kind = |it: &Write| match it {
+            Write::Create(_) => 0,
+            Write::Update(..) => 1,
+            Write::Delete(_) => 2,
+        };
+        for phase in writes.chunk_by(|a, b| kind(a) == kind(b)) {
+            let at_once = if plan.moves { 1 } else { CONCURRENT_WRITES };
+            match self.phase(&service, phase, trigger, at_once).await? {
+                Step::Done => {}
+                Step::Again(pause) => {
+                    self.sync("stale");
+                    return Ok(Next::After(pause));
+                }
+                Step::GiveUp => return Ok(Next::Event),
+            }
+        }
+        self.sync("success");
+        let mut index = self.index();
+        match wait {
+            Some(wait) => {
+                index.postpone(key, taken);
+                Ok(Next::After(wait))
+            }
+            None => {
+                index.published(key);
+                Ok(Next::Event)
+            }
+        }
+    }
+
+    fn sync(&self, result: &'static str) {
+        self.metrics.syncs.get_or_create(&SyncResult { result }).inc();
+    }
+
+    /// Looks up the slices that only the API server knows about.
+    async fn look_up(&self, key: &ObjectKey) -> Result<(), WriteError> {
+        let doubtful = self.index().doubtful(key);
+        for name in doubtful {
+            let found = self.api.read(&key.namespace, &name).await.map_err(|source| WriteError {
+                what: "read",
+                service: key.clone(),
+                source: Box::new(source),
+            })?;
+            self.index().looked_up(key, &name, found);
+        }
+        Ok(())
+    }
+
+    async fn clean_up(&self, key: &ObjectKey) -> Result<Next, WriteError> {
+        let unmanaged = if self.cleanup == Cleanup::Delete { self.index().unmanaged(key) } else { None };
+        let Some((service, writes)) = unmanaged else { return Ok(Next::Event) };
+        match self.phase(&service, &writes, None, CONCURRENT_WRITES).await? {
+            Step::Again(pause) => Ok(Next::After(pause)),
+            Step::Done | Step::GiveUp => Ok(Next::Event),
         }
     }
 }
@@ -226,130 +364,33 @@ impl Reconcile for SliceController {
     type Error = WriteError;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, WriteError> {
-        // A Service that is gone takes its slices along by garbage collection; one that is no longer managed leaves
-        // them (upstream, #91072).
-        let Some(service) = self.stores.services.get(key).filter(|it| it.managed()) else {
-            self.barrier.forget(key);
-            self.memory.lock().expect("no code panics while it holds the map").remove(key);
-            return Ok(Next::Event);
-        };
-        if self.barrier.waits_for(key).is_some() {
-            return Ok(Next::OwnWrites);
+        // Events that arrived in the same tick make one plan.
+        tokio::task::yield_now().await;
+        // A Service that is gone takes its slices along by garbage collection.
+        if self.index().managed(key).is_none() {
+            return self.clean_up(key).await;
         }
-        let pods = self.pods(&service);
-        let slices = self.stores.slices.by_index(&service_bucket(key));
-        let node = |name: &str| self.stores.nodes.get(&ObjectKey::new("", name));
-        let writes = plan(&service, &slices, &desired(&service, &pods, node), self.max);
-        let trigger = self.with_memory(key, |it| {
-            it.unsure_names.retain(|name| slices.iter().all(|slice| slice.key.name != *name));
-            it.tracker.observe(&service, &pods)
-        });
-        debug!(pods = pods.len(), slices = slices.len(), writes = writes.len(), "planned");
-        let mut versions = HashMap::new();
-        for write in writes {
-            match self.write(&service, write, trigger, &mut versions).await? {
-                Outcome::Done => {}
-                Outcome::Stale => return Ok(Next::After(STALE_RETRY)),
-                Outcome::NamespaceTerminates => return Ok(Next::Event),
-            }
+        self.look_up(key).await?;
+        let began = Instant::now();
+        let Some(planned) = self.index().plan(key, self.max) else { return Ok(Next::Event) };
+        self.latency("plan", began.elapsed());
+        debug!(writes = planned.plan.writes.len(), "planned");
+        let next = self.apply(key, planned).await;
+        if next.is_err() {
+            self.sync("error");
         }
-        self.with_memory(key, |it| it.tracker.written());
-        Ok(if self.barrier.waits_for(key).is_some() { Next::OwnWrites } else { Next::Event })
+        if self.audit && matches!(next, Ok(Next::Event)) {
+            let found = self.index().audit(key, self.max);
+            assert_eq!(found, None, "{key}: the incremental plan missed writes");
+        }
+        next
     }
 }
 
-/// Whether a creation was refused because the namespace is on its way out.
-fn namespace_terminates(status: &Status) -> bool {
-    let causes = status.details.iter().flat_map(|it| &it.causes);
-    status.code == 403 && causes.into_iter().any(|it| it.reason == "NamespaceTerminating")
+/// Whether a write takes away something that readers use.
+fn urgency(slice: &SliceView, content: &Content) -> Urgency {
+    let ready: HashSet<_> =
+        content.endpoints.iter().filter(|it| it.is_ready()).map(|it| Endpoint::identity(it)).collect();
+    let lost = slice.endpoints.iter().any(|it| it.is_ready() && !ready.contains(&it.identity()));
+    if lost { Urgency::Removal } else { Urgency::Normal }
 }
-
-fn object(
-    service: &ServiceView,
-    content: Content,
-    mut meta: ObjectMeta,
-    trigger: Option<Timestamp>,
-) -> EndpointSlice {
-    let mut annotations = meta.annotations.take().unwrap_or_default();
-    match trigger {
-        Some(at) => drop(annotations.insert(TRIGGER_TIME.to_owned(), at.to_string())),
-        None => drop(annotations.remove(TRIGGER_TIME)),
-    }
-    meta.annotations = Some(annotations).filter(|it| !it.is_empty());
-    meta.labels = Some(labels(service));
-    meta.owner_references = Some(vec![owner(service)]);
-    let ports = content.ports.into_iter().map(|it| EndpointPort {
-        name: Some(it.name),
-        protocol: Some(it.protocol),
-        port: Some(it.port),
-        app_protocol: it.app_protocol,
-    });
-    EndpointSlice {
-        metadata: meta,
-        address_type: content.family.as_str().to_owned(),
-        ports: Some(ports.collect()),
-        endpoints: Some(content.endpoints.into_iter().map(endpoint).collect()),
-    }
-}
-
-fn endpoint(it: Endpoint) -> ApiEndpoint {
-    ApiEndpoint {
-        addresses: it.addresses,
-        conditions: Some(EndpointConditions {
-            ready: it.conditions.ready,
-            serving: it.conditions.serving,
-            terminating: it.conditions.terminating,
-        }),
-        hostname: it.hostname,
-        node_name: it.node_name,
-        zone: it.zone,
-        target_ref: it.target.map(|it| ObjectReference {
-            kind: Some("Pod".to_owned()),
-            namespace: Some(it.namespace),
-            name: Some(it.name),
-            uid: Some(it.uid),
-            ..ObjectReference::default()
-        }),
-        ..ApiEndpoint::default()
-    }
-}
-
-/// `<service>-<5 random characters>`, chosen here so that a creation of unknown outcome can be tried again as itself.
-fn new_name(service: &str) -> String {
-    let random = uuid::Uuid::new_v4();
-    let letters = random.as_bytes().iter().take(NAME_SUFFIX);
-    let suffix: String =
-        letters.map(|it| char::from(NAME_ALPHABET[usize::from(*it) % NAME_ALPHABET.len()])).collect();
-    format!("{service}-{suffix}")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::endpointslice::model::Family;
-
-    #[test]
-    fn a_written_slice_reads_back_as_planned_and_keeps_foreign_annotations() {
-        let service = json!({"metadata": {"name": "web", "namespace": "demo", "uid": "s"},
-            "spec": {"selector": {"app": "web"}, "clusterIP": "None", "ipFamilies": ["IPv4"]}});
-        let service = ServiceView::narrow(serde_json::from_value(service).unwrap());
-        let annotations = [("mine".to_owned(), "1".to_owned()), (TRIGGER_TIME.to_owned(), "old".to_owned())];
-        let meta = ObjectMeta { annotations: Some(annotations.into()), ..ObjectMeta::default() };
-        let content = Content { family: Family::V4, ports: Vec::new(), endpoints: Vec::new() };
-        let written = object(&service, content, meta.clone(), None);
-        let read = SliceView::narrow(written.clone()).unwrap();
-        assert_eq!(plan(&service, &[Arc::new(read)], &desired(&service, &[], |_| None), 100), []);
-        assert_eq!(written.metadata.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["mine"]);
-        let content = Content { family: Family::V4, ports: Vec::new(), endpoints: Vec::new() };
-        let at = Timestamp::from_nanosecond(1_500_000_000).unwrap();
-        let annotations = object(&service, content, meta, Some(at)).metadata.annotations.unwrap();
-        assert_eq!(annotations[TRIGGER_TIME], "1970-01-01T00:00:01.5Z");
-        assert_eq!(new_name("web").len(), 9);
-    }
-}
-
-#[cfg(test)]
-#[path = "reconcile_tests.rs"]
-mod answered;

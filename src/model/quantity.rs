@@ -93,6 +93,12 @@ impl Quantity {
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
     }
+
+    /// The amount in thousandths, rounded up; the largest number if it does not fit.
+    pub fn milli(&self) -> i64 {
+        let milli = self.nanos / (NANO / 1000) + i128::from(self.nanos % (NANO / 1000) > 0);
+        i64::try_from(milli).unwrap_or(i64::MAX)
+    }
 }
 
 /// (multiplier, divisor, format) of a suffix.

@@ -36,6 +36,8 @@ pub struct Queue {
     retries_full: Option<Instant>,
     /// Keys that wait for their own writes, each since when.
     waiting: HashMap<ObjectKey, Instant>,
+    /// Longest retry delay of a failing key, if it is not the usual one.
+    longest_backoff: Option<Duration>,
 }
 
 impl Queue {
@@ -93,7 +95,7 @@ impl Queue {
         let full = self.retries_full.map_or(now, |it| it.max(now)) + RETRY_SPACING;
         self.retries_full = Some(full);
         let turn = full.duration_since(now).saturating_sub(RETRY_SPACING * RETRY_BURST);
-        delay.min(BACKOFF_LONGEST).max(turn)
+        delay.min(self.longest_backoff.unwrap_or(BACKOFF_LONGEST)).max(turn)
     }
 
     /// Notes that `key` waits for its own writes.
@@ -130,6 +132,13 @@ pub struct Workqueue {
 }
 
 impl Workqueue {
+    /// A queue whose failing keys are retried at least this often.
+    pub fn with_longest_backoff(longest: Duration) -> Self {
+        let queue = Self::default();
+        queue.with(|it| it.longest_backoff = Some(longest));
+        queue
+    }
+
     /// See [`Queue::add`].
     pub fn add(&self, key: ObjectKey) {
         self.with(|it| it.add(key));

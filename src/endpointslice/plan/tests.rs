@@ -2,18 +2,20 @@
 
 use serde_json::json;
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::endpointslice::model::{Conditions, Port, Target};
+use crate::endpointslice::narrow::from_json;
 use crate::model::ObjectKey;
 
 fn service() -> ServiceView {
-    ServiceView::narrow(
-        serde_json::from_value(json!({
-            "metadata": {"name": "web", "namespace": "demo", "uid": "s"},
-            "spec": {"selector": {"app": "web"}, "clusterIP": "None", "ipFamilies": ["IPv4"]},
-        }))
-        .unwrap(),
-    )
+    from_json(json!({
+        "metadata": {"name": "web", "namespace": "demo", "uid": "s"},
+        "spec": {"selector": {"app": "web"}, "clusterIP": "None", "ipFamilies": ["IPv4"]},
+    }))
+    .unwrap()
+    .unwrap()
 }
 
 fn endpoint(number: usize) -> Endpoint {
@@ -25,6 +27,7 @@ fn endpoint(number: usize) -> Endpoint {
         target: Some(Target { namespace: "demo".into(), name, uid: "u".into() }),
         node_name: Some("sim-0".into()),
         zone: None,
+        hints: None,
         foreign: false,
     }
 }
@@ -53,7 +56,7 @@ fn slice(name: &str, number: i32, members: impl IntoIterator<Item = usize>) -> A
         terminating: false,
         family: Some(Family::V4),
         ports: port(number),
-        endpoints: members.into_iter().map(endpoint).collect(),
+        endpoints: members.into_iter().map(|it| Arc::new(endpoint(it))).collect(),
     })
 }
 
@@ -70,7 +73,7 @@ fn slices(sizes: &[usize]) -> Vec<Arc<SliceView>> {
 
 fn wanted(groups: &[(i32, Vec<usize>)]) -> Vec<Desired> {
     let groups = groups.iter().filter(|it| !it.1.is_empty());
-    let groups = groups.map(|(number, pods)| (port(*number), pods.iter().copied().map(endpoint).collect()));
+    let groups = groups.map(|(number, pods)| (port(*number), pods.iter().map(|it| Arc::new(endpoint(*it))).collect()));
     vec![Desired { family: Family::V4, groups: groups.collect() }]
 }
 
@@ -116,6 +119,11 @@ fn apply(existing: &[Arc<SliceView>], writes: &[Write], desired: &[Desired]) -> 
         assert!(missing.is_empty(), "{missing:?} vanished after write {at} of {}", show(writes));
     }
     slices
+}
+
+/// The writes of a plan from scratch.
+fn plan(service: &ServiceView, existing: &[Arc<SliceView>], desired: &[Desired], max: usize) -> Vec<Write> {
+    super::plan(service, existing, desired, max, &ZoneShares::default()).writes
 }
 
 fn check(why: &str, existing: &[Arc<SliceView>], desired: &[Desired], max: usize) -> Vec<Write> {
@@ -169,10 +177,10 @@ fn content_labels_and_owner_are_healed() {
     };
     assert_eq!(change(|_| ()), "");
     assert_eq!(change(|it| drop(it.labels.insert("foreign".into(), "x".into()))), "a=2");
-    assert_eq!(change(|it| it.endpoints[0].conditions.ready = Some(false)), "a=2");
-    assert_eq!(change(|it| it.endpoints[0].foreign = true), "a=2");
+    assert_eq!(change(|it| Arc::make_mut(&mut it.endpoints[0]).conditions.ready = Some(false)), "a=2");
+    assert_eq!(change(|it| Arc::make_mut(&mut it.endpoints[0]).foreign = true), "a=2");
     assert_eq!(change(|it| it.endpoints.reverse()), "", "order carries no meaning");
-    assert_eq!(change(|it| it.endpoints.push(endpoint(0))), "a=2", "a duplicate goes");
+    assert_eq!(change(|it| it.endpoints.push(Arc::new(endpoint(0)))), "a=2", "a duplicate goes");
     assert_eq!(change(|it| it.annotations.extend([("foreign".into(), "x".into())])), "");
     assert_eq!(change(|it| it.owners[0].uid = "other".into()), "+2 -a", "never reused from another owner");
     assert_eq!(change(|it| it.family = None), "+2 -a", "another address type");
