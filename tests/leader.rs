@@ -1,7 +1,10 @@
 //! Leader election of `ordinal run`: several processes, one of which writes.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
+use cluster::Cluster;
 use common::{Kubectl, Ordinal, fixture, kubectls, wait_for, wait_until};
 
 /// A candidate that notices within seconds when another one is gone.
@@ -27,7 +30,7 @@ fn pods(kubectl: &Kubectl) -> usize {
 #[test]
 fn one_process_leads_and_another_takes_over_when_it_ends_or_dies() {
     let Some(binary) = kubectls().pop() else { return };
-    let api = Ordinal::up_fast(&["--components="]);
+    let api = Cluster::start();
     let kubectl = api.kubectl(&binary);
     let first = Ordinal::run(&api.kubeconfig(), &CANDIDATE);
     assert!(leads(&first), "ready means that it works");
@@ -60,7 +63,7 @@ fn one_process_leads_and_another_takes_over_when_it_ends_or_dies() {
 
 #[test]
 fn a_leader_that_loses_the_api_server_stops_and_says_so() {
-    let mut api = Ordinal::up_fast(&["--components="]);
+    let mut api = Cluster::start();
     let process = Ordinal::run(&api.kubeconfig(), &CANDIDATE);
     assert!(leads(&process));
     api.kill();
@@ -74,7 +77,7 @@ fn a_leader_that_loses_the_api_server_stops_and_says_so() {
 #[test]
 fn without_election_nothing_is_written_about_it() {
     let Some(binary) = kubectls().pop() else { return };
-    let api = Ordinal::up_fast(&["--components="]);
+    let api = Cluster::start();
     let _run = Ordinal::run(&api.kubeconfig(), &["--components=statefulset", "--leader-elect=false"]);
     assert_eq!(api.kubectl(&binary).ok("get leases -n kube-system -o name").trim(), "");
 }

@@ -1,10 +1,13 @@
 //! `ordinal run` against another process's API server, over HTTP: the controllers' and DNS's job from outside,
 //! and what is left of it when they are killed at any moment.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
 use std::collections::BTreeMap;
 
+use cluster::Cluster;
 use common::{Kubectl, Ordinal, fixture, has_dig, kubectls, wait_for, wait_until};
 use serde_json::Value;
 
@@ -12,19 +15,16 @@ use serde_json::Value;
 const ALONE: [&str; 3] =
     ["--components=statefulset,endpointslice", "--leader-elect=false", "--log-level=warn"];
 
-/// An API server with a node and nothing else, pods as quick as they come.
-fn api_server() -> Ordinal {
-    Ordinal::up_fast(&["--components=", "--simulate-node=true"])
-}
-
 #[test]
 fn the_components_do_their_job_from_outside() {
     if !has_dig() {
         return;
     }
     let Some(binary) = kubectls().pop() else { return };
-    let api = api_server();
-    assert!(!api.ready.iter().any(|(key, _)| key == "dns"), "no DNS component, no dns= key: {:?}", api.ready);
+    let api = Cluster::start();
+    if let Cluster::Embedded(up) = &api {
+        assert!(!up.ready.iter().any(|(key, _)| key == "dns"), "no DNS, no dns= key: {:?}", up.ready);
+    }
     let kubectl = api.kubectl(&binary);
     kubectl.ok("create ns demo");
     kubectl.ok(&format!("create -f {}", fixture("walkthrough").display()));
@@ -74,7 +74,7 @@ impl Census {
 fn controllers_killed_at_any_moment_lose_nothing_and_double_nothing() {
     let Some(binary) = kubectls().pop() else { return };
     let rounds: u64 = std::env::var("ORDINAL_TEST_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(6);
-    let api = api_server();
+    let api = Cluster::start();
     let kubectl = api.kubectl(&binary);
     kubectl.ok(&format!("create -f {}", fixture("storage").display()));
     let watch = kubectl.start("get pods -w --output-watch-events -o json");
@@ -108,7 +108,7 @@ struct Goal {
     image: String,
 }
 
-fn scale_up(kubectl: &Kubectl, api: &Ordinal) -> Goal {
+fn scale_up(kubectl: &Kubectl, api: &Cluster) -> Goal {
     kubectl.ok("scale sts web --replicas=1");
     // Scaled down by a controller that nobody disturbs.
     let _calm = Ordinal::run(&api.kubeconfig(), &ALONE);

@@ -1,12 +1,15 @@
 //! `ordinal takeover --dry-run` with the real binary: what would change, and the exit code.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
 use std::process::{Command, Output};
 
+use cluster::Cluster;
 use common::{Ordinal, fixture, kubectls, wait_until};
 
-fn take_over(api: &Ordinal, more: &[&str]) -> Output {
+fn take_over(api: &Cluster, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ordinal"));
     command.arg("takeover").args(more).arg("--kubeconfig").arg(api.kubeconfig());
     command.output().expect("it runs")
@@ -15,7 +18,7 @@ fn take_over(api: &Ordinal, more: &[&str]) -> Output {
 #[test]
 fn a_dry_run_tells_what_would_change_and_exits_1_if_anything_would() {
     let Some(binary) = kubectls().pop() else { return };
-    let api = Ordinal::up_fast(&["--components=", "--simulate-node=true"]);
+    let api = Cluster::start();
     let kubectl = api.kubectl(&binary);
     let empty = take_over(&api, &["--dry-run"]);
     assert_eq!(String::from_utf8_lossy(&empty.stdout), "StatefulSets looked at: 0; nothing would change\n");

@@ -110,7 +110,11 @@ impl SliceMetrics {
     /// Adds the series: upstream's to `root`, ours to `ours`, whose prefix is `ordinal`.
     pub fn register(&self, root: &mut Registry) {
         let upstream = root.sub_registry_with_prefix("endpoint_slice_controller");
-        upstream.register("endpoints_added_per_sync", "Endpoints added on each Service sync", self.added.clone());
+        upstream.register(
+            "endpoints_added_per_sync",
+            "Endpoints added on each Service sync",
+            self.added.clone(),
+        );
         upstream.register(
             "endpoints_removed_per_sync",
             "Endpoints removed on each Service sync",
@@ -205,9 +209,21 @@ impl MirrorMetrics {
     pub fn register(&self, root: &mut Registry) {
         let upstream = root.sub_registry_with_prefix("endpoint_slice_mirroring_controller");
         upstream.register("endpoints_added_per_sync", "Endpoints added on each sync", self.added.clone());
-        upstream.register("endpoints_updated_per_sync", "Endpoints updated on each sync", self.updated.clone());
-        upstream.register("endpoints_removed_per_sync", "Endpoints removed on each sync", self.removed.clone());
-        upstream.register("addresses_skipped_per_sync", "Addresses skipped on each sync", self.skipped.clone());
+        upstream.register(
+            "endpoints_updated_per_sync",
+            "Endpoints updated on each sync",
+            self.updated.clone(),
+        );
+        upstream.register(
+            "endpoints_removed_per_sync",
+            "Endpoints removed on each sync",
+            self.removed.clone(),
+        );
+        upstream.register(
+            "addresses_skipped_per_sync",
+            "Addresses skipped on each sync",
+            self.skipped.clone(),
+        );
         upstream.register(
             "endpoints_sync_duration",
             "Seconds that one sync of an Endpoints object takes",
@@ -215,7 +231,11 @@ impl MirrorMetrics {
         );
         upstream.register("endpoints_desired", "Endpoints desired", self.desired.clone());
         upstream.register("num_endpoint_slices", "Mirrored EndpointSlices", self.slices.clone());
-        upstream.register("desired_endpoint_slices", "Mirrored EndpointSlices desired", self.desired_slices.clone());
+        upstream.register(
+            "desired_endpoint_slices",
+            "Mirrored EndpointSlices desired",
+            self.desired_slices.clone(),
+        );
         upstream.register("changes", "EndpointSlice changes", self.changes.clone());
         for operation in ["create", "update", "delete"] {
             drop(self.changes.get_or_create(&Operation { operation }));

@@ -446,7 +446,12 @@ impl Kind for SliceView {
             terminating: meta.deletion_timestamp.is_some(),
             family: Family::parse(&raw.address_type),
             ports,
-            endpoints: raw.endpoints.unwrap_or_default().into_iter().map(|it| Arc::new(endpoint(it))).collect(),
+            endpoints: raw
+                .endpoints
+                .unwrap_or_default()
+                .into_iter()
+                .map(|it| Arc::new(endpoint(it)))
+                .collect(),
         };
         (object_meta, Some(view))
     }
@@ -519,7 +524,8 @@ mod tests {
         let list: ObjectList<Watched<PodView>> = serde_json::from_value(list).unwrap();
         assert_eq!(list.metadata.continue_.as_deref(), Some("c"));
         let view = list.items[0].view.clone().unwrap();
-        let ports: Vec<_> = view.ports.iter().map(|it| format!("{}/{}={}", it.name, it.protocol, it.port)).collect();
+        let ports: Vec<_> =
+            view.ports.iter().map(|it| format!("{}/{}={}", it.name, it.protocol, it.port)).collect();
         assert_eq!(ports, ["http/TCP=80", "dns/UDP=53", "side/TCP=2"]);
         assert_eq!(view.ips.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1", "fd00::1"]);
         assert_eq!((view.labels.get("a"), view.labels.get("c")), (Some("1"), None));

@@ -114,7 +114,12 @@ struct ApiPort<'a> {
 }
 
 /// The body of a create or replace request.
-pub fn body(service: &ServiceView, content: &Content, place: Place<'_>, trigger: Option<Timestamp>) -> Vec<u8> {
+pub fn body(
+    service: &ServiceView,
+    content: &Content,
+    place: Place<'_>,
+    trigger: Option<Timestamp>,
+) -> Vec<u8> {
     let (name, old, version) = match place {
         Place::New(name) => (name, None, None),
         Place::Old(slice, version) => (slice.key.name.as_str(), Some(slice), Some(version)),
@@ -209,10 +214,17 @@ mod tests {
         let service: ServiceView = from_json(service).unwrap().unwrap();
         let content = Content { family: Family::V4, ports: Vec::new(), endpoints: Vec::new() };
         let at = Timestamp::from_nanosecond(1_500_000_000).unwrap();
-        let sent: Value = serde_json::from_slice(&body(&service, &content, Place::New("web-1"), Some(at))).unwrap();
+        let sent: Value =
+            serde_json::from_slice(&body(&service, &content, Place::New("web-1"), Some(at))).unwrap();
         assert_eq!(sent["metadata"]["annotations"], json!({TRIGGER_TIME: "1970-01-01T00:00:01.5Z"}));
         let read: SliceView = from_json(sent).unwrap().unwrap();
-        let again = plan(&service, &[read.clone().into()], &desired(&service, &[], |_| None), 100, &ZoneShares::default());
+        let again = plan(
+            &service,
+            &[read.clone().into()],
+            &desired(&service, &[], |_| None),
+            100,
+            &ZoneShares::default(),
+        );
         assert_eq!(again.writes, []);
         let mut old = read;
         old.annotations.insert("mine".to_owned(), "1".to_owned());

@@ -126,8 +126,7 @@ impl SliceController {
             Write::Create(content) => {
                 let unsure = self.index().take_unsure_name(key);
                 let retried = unsure.is_some();
-                let name =
-                    unsure.unwrap_or_else(|| slice_name(&key.name, uuid::Uuid::new_v4().as_bytes()));
+                let name = unsure.unwrap_or_else(|| slice_name(&key.name, uuid::Uuid::new_v4().as_bytes()));
                 let began = self.begin(key, &name, WriteKind::Store);
                 let (outcome, sent) = self.api.create(service, &name, content, trigger).await;
                 self.metrics.bytes.inc_by(sent as u64);

@@ -43,7 +43,8 @@ impl Pace {
     pub fn wrote(&mut self, began: Instant, now: Instant) {
         let least = now.duration_since(began).saturating_mul(2).min(LONGEST);
         // Still in the rhythm of the pauses: the change goes on, so they grow. Otherwise it has ended.
-        let sustained = self.last.is_some_and(|last| began.duration_since(last) < self.spacing.saturating_mul(2));
+        let sustained =
+            self.last.is_some_and(|last| began.duration_since(last) < self.spacing.saturating_mul(2));
         self.spacing = if sustained { self.spacing.saturating_mul(2).clamp(least, LONGEST) } else { least };
         self.last = Some(now);
     }

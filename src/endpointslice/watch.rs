@@ -70,7 +70,10 @@ pub async fn feed<T: Kind>(
                 let meta = object.meta();
                 let part = |it: &Option<String>| it.clone().unwrap_or_default();
                 let version = parse_version(meta.resource_version.as_deref());
-                on_event(Event::Gone { object: ObjectKey::new(part(&meta.namespace), part(&meta.name)), version });
+                on_event(Event::Gone {
+                    object: ObjectKey::new(part(&meta.namespace), part(&meta.name)),
+                    version,
+                });
             }
         }
     }

@@ -40,7 +40,9 @@ pub fn share_out(
     let mut stale = Vec::new();
     for (at, endpoints) in kept.iter().enumerate() {
         match sound_hints(endpoints, &allocated, &allocations) {
-            Some(zones) => zones.into_iter().for_each(|(zone, count)| *allocated.entry(zone).or_default() += count),
+            Some(zones) => {
+                zones.into_iter().for_each(|(zone, count)| *allocated.entry(zone).or_default() += count)
+            }
             None => stale.push(at),
         }
     }
@@ -61,7 +63,8 @@ pub fn share_out(
     }
     let (mut giving, mut receiving) = moves(&allocations, &allocated);
     for endpoint in written.iter_mut().filter(|it| it.is_ready()) {
-        let Some(left) = endpoint.zone.as_ref().and_then(|it| giving.get_mut(it)).filter(|it| **it > 0) else {
+        let Some(left) = endpoint.zone.as_ref().and_then(|it| giving.get_mut(it)).filter(|it| **it > 0)
+        else {
             continue;
         };
         let Some((zone, wanted)) = receiving.iter_mut().find(|it| *it.1 > 0) else { break };
@@ -74,11 +77,10 @@ pub fn share_out(
 }
 
 fn allocations(shares: &ZoneShares, total: usize) -> Result<BTreeMap<String, Allocation>, Disabled> {
-    let disabled = |text: &str| {
-        Err(Disabled(format!("{text} ({total} endpoints, {} zones)", shares.len())))
-    };
+    let disabled = |text: &str| Err(Disabled(format!("{text} ({total} endpoints, {} zones)", shares.len())));
     if shares.is_empty() {
-        let text = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes";
+        let text =
+            "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes";
         return Err(Disabled(text.to_owned()));
     }
     if shares.len() > total {
@@ -183,16 +185,22 @@ mod tests {
     fn endpoints(zones: &str) -> Vec<Arc<Endpoint>> {
         zones
             .chars()
-            .map(|zone| Arc::new(Endpoint {
-                addresses: Vec::new(),
-                conditions: Conditions { ready: Some(!zone.is_lowercase()), serving: None, terminating: None },
-                hostname: None,
-                target: None,
-                node_name: None,
-                zone: Some(zone.to_uppercase().to_string()).filter(|it| it != "-"),
-                hints: None,
-                foreign: false,
-            }))
+            .map(|zone| {
+                Arc::new(Endpoint {
+                    addresses: Vec::new(),
+                    conditions: Conditions {
+                        ready: Some(!zone.is_lowercase()),
+                        serving: None,
+                        terminating: None,
+                    },
+                    hostname: None,
+                    target: None,
+                    node_name: None,
+                    zone: Some(zone.to_uppercase().to_string()).filter(|it| it != "-"),
+                    hints: None,
+                    foreign: false,
+                })
+            })
             .collect()
     }
 
@@ -223,7 +231,10 @@ mod tests {
         for (why, zones, want) in cases {
             assert_eq!(show(&even, zones), want, "{why}: {zones}");
         }
-        assert_eq!(show(&shares(&[("A", 4000)]), "AA").split(':').next(), Some("Insufficient Node information"));
+        assert_eq!(
+            show(&shares(&[("A", 4000)]), "AA").split(':').next(),
+            Some("Insufficient Node information")
+        );
         assert!(shares(&[("A", 1), ("B", 1), ("", 1)]).is_empty(), "a node without zone");
         assert!(shares(&[("A", 1), ("B", 0)]).is_empty(), "a node without CPUs");
         assert_eq!(show(&shares(&[("A", 3000), ("B", 1000)]), "AABB"), "AAAB", "three to one");
@@ -241,7 +252,8 @@ mod tests {
             Arc::make_mut(endpoint).hints = Some(Box::new(Hints { zones, nodes: Vec::new() }));
         }
         assert_eq!(share_out(&even, &mut slots, &[&kept]), Ok(Vec::new()));
-        Arc::make_mut(&mut kept[0]).hints = Some(Box::new(Hints { zones: vec!["Z".to_owned()], nodes: Vec::new() }));
+        Arc::make_mut(&mut kept[0]).hints =
+            Some(Box::new(Hints { zones: vec!["Z".to_owned()], nodes: Vec::new() }));
         assert_eq!(share_out(&even, &mut slots, &[&kept]), Ok(vec![0]), "a zone that is gone");
     }
 }

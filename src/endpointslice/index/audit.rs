@@ -32,7 +32,11 @@ impl Index {
     /// What the caches hold, for metrics and benches.
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            services: self.services.values().filter(|it| it.view.as_ref().is_some_and(|it| it.managed())).count(),
+            services: self
+                .services
+                .values()
+                .filter(|it| it.view.as_ref().is_some_and(|it| it.managed()))
+                .count(),
             pods: self.pods.len(),
             slices: self.services.values().map(|it| it.slices.len()).sum(),
         }

@@ -90,7 +90,8 @@ fn plan_family(
     fresh: &mut BTreeMap<(Family, PortSet), Vec<Arc<Endpoint>>>,
     max: usize,
 ) -> FamilyPlan {
-    let (mut touched, mut hinted, mut deletes) = (BTreeMap::<PortSet, Vec<Touched>>::new(), Vec::new(), Vec::new());
+    let (mut touched, mut hinted, mut deletes) =
+        (BTreeMap::<PortSet, Vec<Touched>>::new(), Vec::new(), Vec::new());
     let mut seen: Vec<Arc<str>> = Vec::new();
     let names: Vec<_> =
         work.iter().filter(|it| it.1.slice.family == Some(family)).map(|it| Arc::clone(it.0)).collect();
@@ -108,8 +109,7 @@ fn plan_family(
             group.push(Touched { slice: it.slice, endpoints: it.endpoints });
         }
     }
-    let groups: Vec<PortSet> =
-        fresh.keys().filter(|it| it.0 == family).map(|it| it.1.clone()).collect();
+    let groups: Vec<PortSet> = fresh.keys().filter(|it| it.0 == family).map(|it| it.1.clone()).collect();
     let mut rest = Vec::new();
     for ports in groups {
         let key = (family, ports);

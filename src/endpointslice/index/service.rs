@@ -111,7 +111,10 @@ pub struct Quarantined {
 impl Index {
     /// Slices to look up past the cache before the Service is planned.
     pub fn doubtful(&self, key: &ObjectKey) -> Vec<String> {
-        self.services.get(key).map(|it| it.doubtful.iter().map(|it| it.to_string()).collect()).unwrap_or_default()
+        self.services
+            .get(key)
+            .map(|it| it.doubtful.iter().map(|it| it.to_string()).collect())
+            .unwrap_or_default()
     }
 
     /// What the API server said about a doubtful slice.

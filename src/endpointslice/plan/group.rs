@@ -42,7 +42,11 @@ pub struct Sorted {
 
 impl Sorted {
     /// Compares every slice of the group with the desired endpoints. `fits`: a slice has the right labels.
-    pub fn of(wanted: &[Arc<Endpoint>], slices: Vec<Arc<SliceView>>, fits: impl Fn(&SliceView) -> bool) -> Self {
+    pub fn of(
+        wanted: &[Arc<Endpoint>],
+        slices: Vec<Arc<SliceView>>,
+        fits: impl Fn(&SliceView) -> bool,
+    ) -> Self {
         let index: HashMap<Identity<'_>, usize> =
             wanted.iter().enumerate().map(|(at, it)| (it.identity(), at)).collect();
         let mut placed = vec![false; wanted.len()];
@@ -82,7 +86,8 @@ impl Sorted {
     pub fn place(&mut self, max: usize) -> Vec<Arc<Endpoint>> {
         let unchanged = &mut self.unchanged;
         place(&mut self.touched, std::mem::take(&mut self.new), max, |rest| {
-            let fitting = unchanged.iter().enumerate().filter(|(_, it)| it.slice.endpoints.len() + rest <= max);
+            let fitting =
+                unchanged.iter().enumerate().filter(|(_, it)| it.slice.endpoints.len() + rest <= max);
             let best = fitting.max_by(|(_, a), (_, b)| {
                 let by_name = || b.slice.key.cmp(&a.slice.key);
                 a.slice.endpoints.len().cmp(&b.slice.endpoints.len()).then_with(by_name)

@@ -138,7 +138,8 @@ fn sort_family(
     for slice in slices {
         groups.entry(slice.ports.clone()).or_default().push(slice);
     }
-    let (mut updates, mut deletes, mut fresh, mut unchanged) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut updates, mut deletes, mut fresh, mut unchanged) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (ports, endpoints) in &wanted.groups {
         let slices = groups.remove(ports).unwrap_or_default();
         let content = |endpoints| Content { family: wanted.family, ports: ports.clone(), endpoints };
@@ -146,7 +147,9 @@ fn sort_family(
         (plan.added, plan.removed) = (plan.added + group.new.len(), plan.removed + group.removed);
         let rest = group.place(max);
         for kept in group.unchanged {
-            let stale = |(at, stored): (&usize, &Arc<Endpoint>)| hints::differ(service.topology, &endpoints[*at], stored);
+            let stale = |(at, stored): (&usize, &Arc<Endpoint>)| {
+                hints::differ(service.topology, &endpoints[*at], stored)
+            };
             if kept.at.iter().zip(&kept.slice.endpoints).any(stale) {
                 let endpoints = kept.at.iter().map(|at| endpoints[*at].clone()).collect();
                 updates.push((kept.slice, content(endpoints)));
@@ -154,7 +157,9 @@ fn sort_family(
                 unchanged.push(kept.slice);
             }
         }
-        updates.extend(group.touched.into_iter().map(|Touched { slice, endpoints }| (slice, content(endpoints))));
+        updates.extend(
+            group.touched.into_iter().map(|Touched { slice, endpoints }| (slice, content(endpoints))),
+        );
         deletes.extend(group.emptied);
         if !rest.is_empty() {
             fresh.push((ports.clone(), rest));
@@ -229,7 +234,8 @@ pub fn finish(
     let (mut creates, mut updates, mut deletes) = (Vec::new(), Vec::new(), deletes);
     for mut family in families {
         if family.unchanged == 0 && family.updates.is_empty() && family.fresh.is_empty() {
-            let placeholder = |it: &Arc<SliceView>| it.ports.is_empty() && it.endpoints.is_empty() && fits(it);
+            let placeholder =
+                |it: &Arc<SliceView>| it.ports.is_empty() && it.endpoints.is_empty() && fits(it);
             match family.deletes.iter().position(placeholder) {
                 Some(at) => drop(family.deletes.remove(at)),
                 None => family.fresh.push((PortSet::new(), Vec::new())),

@@ -29,7 +29,8 @@ fn group(
     let (recycled, own, others) = {
         let pods: HashMap<_, usize> = endpoints.iter().enumerate().map(|(at, it)| (pod_of(it), at)).collect();
         // Most members first: they need not move.
-        let overlap = |it: &SliceView| it.endpoints.iter().filter(|it| pods.contains_key(&pod_of(it))).count();
+        let overlap =
+            |it: &SliceView| it.endpoints.iter().filter(|it| pods.contains_key(&pod_of(it))).count();
         let mut candidates: Vec<_> = family.deletes.drain(..).map(|it| (overlap(&it), it)).collect();
         candidates.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.key.cmp(&b.1.key)));
         let recycled: Vec<Arc<SliceView>> =

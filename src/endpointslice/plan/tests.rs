@@ -73,7 +73,8 @@ fn slices(sizes: &[usize]) -> Vec<Arc<SliceView>> {
 
 fn wanted(groups: &[(i32, Vec<usize>)]) -> Vec<Desired> {
     let groups = groups.iter().filter(|it| !it.1.is_empty());
-    let groups = groups.map(|(number, pods)| (port(*number), pods.iter().map(|it| Arc::new(endpoint(*it))).collect()));
+    let groups =
+        groups.map(|(number, pods)| (port(*number), pods.iter().map(|it| Arc::new(endpoint(*it))).collect()));
     vec![Desired { family: Family::V4, groups: groups.collect() }]
 }
 
