@@ -55,12 +55,58 @@ pub struct ServeArgs {
     /// Address of /livez, /readyz, /metrics, /health and /ready.
     #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_HTTP_LISTEN")]
     pub http_listen: Option<SocketAddr>,
-    /// Components to run, comma separated: dns, statefulset, endpointslice; `*` for all, `-name` to leave one out.
+    /// Components to run, comma separated: dns, statefulset, endpointslice, endpointslice-mirroring, endpoints; `*` for all,
+    /// `-name` to leave one out.
     #[arg(long, value_name = "LIST", env = "ORDINAL_COMPONENTS", allow_hyphen_values = true)]
     pub components: Option<String>,
+    /// Endpoint options.
+    #[command(flatten)]
+    pub endpoints: EndpointArgs,
     /// DNS options.
     #[command(flatten)]
     pub dns: DnsArgs,
+}
+
+/// Options of the endpoint controllers, named as in kube-controller-manager where it has them.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Endpoint options")]
+pub struct EndpointArgs {
+    /// Endpoints of an EndpointSlice, 1 to 1000.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_MAX_ENDPOINTS_PER_SLICE")]
+    pub max_endpoints_per_slice: Option<usize>,
+    /// Services whose EndpointSlices are worked on at a time.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_CONCURRENT_SERVICE_ENDPOINT_SYNCS")]
+    pub concurrent_service_endpoint_syncs: Option<usize>,
+    /// Pause between a pod event and its EndpointSlices.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_ENDPOINTSLICE_UPDATES_BATCH_PERIOD", value_parser = crate::model::duration::parse)]
+    pub endpointslice_updates_batch_period: Option<Duration>,
+    /// Endpoints objects mirrored at a time.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_MIRRORING_CONCURRENT_SERVICE_ENDPOINT_SYNCS")]
+    pub mirroring_concurrent_service_endpoint_syncs: Option<usize>,
+    /// Addresses of a subset that are mirrored, 1 to 1000.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_MIRRORING_MAX_ENDPOINTS_PER_SUBSET")]
+    pub mirroring_max_endpoints_per_subset: Option<usize>,
+    /// Pause between a change of Endpoints and the mirrored EndpointSlices.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_MIRRORING_ENDPOINTSLICE_UPDATES_BATCH_PERIOD", value_parser = crate::model::duration::parse)]
+    pub mirroring_endpointslice_updates_batch_period: Option<Duration>,
+    /// Services whose Endpoints are worked on at a time.
+    #[arg(long, value_name = "NUMBER", env = "ORDINAL_CONCURRENT_ENDPOINT_SYNCS")]
+    pub concurrent_endpoint_syncs: Option<usize>,
+    /// Pause between a pod event and the Endpoints.
+    #[arg(long, value_name = "DURATION", env = "ORDINAL_ENDPOINT_UPDATES_BATCH_PERIOD", value_parser = crate::model::duration::parse)]
+    pub endpoint_updates_batch_period: Option<Duration>,
+    /// Maintain Endpoints objects, deprecated since Kubernetes 1.33; on for up, off for run.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_LEGACY_ENDPOINTS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub legacy_endpoints: Option<bool>,
+    /// Mirror hand-written Endpoints into EndpointSlices.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_MIRROR_ENDPOINTS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub mirror_endpoints: Option<bool>,
+    /// Slices and labelled Endpoints of a Service that loses its selector or becomes an ExternalName: keep or delete.
+    #[arg(long, value_name = "MODE", env = "ORDINAL_UNMANAGED_SERVICE_CLEANUP")]
+    pub unmanaged_service_cleanup: Option<String>,
+    /// Merge half-empty EndpointSlices: off or idle.
+    #[arg(long, value_name = "MODE", env = "ORDINAL_SLICE_COMPACTION")]
+    pub slice_compaction: Option<String>,
 }
 
 /// DNS options, named like their configuration keys under `dns:`.

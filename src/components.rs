@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use crate::config::{Component, Config, LeaderElection, Mode};
 use crate::dns::explain::http::Explainer;
+use crate::endpointslice::config::EndpointsConfig;
+use crate::endpointslice::metrics::{MirrorMetrics, SliceMetrics};
+use crate::endpointslice::{legacy, mirroring};
 use crate::k8s::limit::Limiter;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
 use crate::{dns, endpointslice, leader, statefulset, telemetry, workload};
@@ -32,6 +35,7 @@ pub struct Process {
     draining: ReadyHandle,
     registry: Registry,
     controllers: ControllerMetrics,
+    endpoints: Endpoints,
     http: TcpListener,
     http_address: SocketAddr,
     dns: Option<Dns>,
@@ -40,6 +44,14 @@ pub struct Process {
     /// The controllers run only while they lead.
     leader: Option<leader::Options>,
     workloads: workload::Options,
+}
+
+/// What the endpoint controllers share.
+#[derive(Default)]
+struct Endpoints {
+    config: EndpointsConfig,
+    slices: SliceMetrics,
+    mirrored: MirrorMetrics,
 }
 
 /// A bound DNS server and what its watch needs.
@@ -94,9 +106,16 @@ impl Process {
         let http = TcpListener::bind(http_listen)
             .await
             .with_context(|| bind_context("--http-listen", http_listen))?;
-        let mut registry = telemetry::registry();
+        let mut registry = Registry::default();
         let controllers = ControllerMetrics::default();
-        controllers.register(&mut registry);
+        controllers.register(telemetry::ours(&mut registry));
+        let endpoints = Endpoints { config: config.endpointslices.clone(), ..Endpoints::default() };
+        if components.contains(&Component::EndpointSlice) {
+            endpoints.slices.register(&mut registry);
+        }
+        if components.contains(&Component::Mirroring) {
+            endpoints.mirrored.register(&mut registry);
+        }
         let dns = if components.contains(&Component::Dns) {
             let listen = config.dns_listen(mode);
             let shown = listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -106,7 +125,7 @@ impl Process {
                 options.lameduck.get_or_insert(std::time::Duration::ZERO);
             }
             let metrics = dns::Metrics::default();
-            metrics.register(&mut registry);
+            metrics.register(telemetry::ours(&mut registry));
             let server = dns::Server::bind(&listen, &options, metrics.clone())
                 .with_context(|| bind_context("--dns-listen", shown))?;
             Some(Dns { server, options, metrics })
@@ -125,6 +144,7 @@ impl Process {
             draining,
             registry,
             controllers,
+            endpoints,
             http_address: http.local_addr().context("the HTTP listener has no address")?,
             http,
             dns,
@@ -198,9 +218,47 @@ impl Process {
                     });
                 }
                 Component::EndpointSlice => {
-                    self.spawn_controller(component.name(), client, |client, metrics, ready, stop| {
-                        let options = endpointslice::Options { metrics, ..endpointslice::Options::default() };
+                    let config = self.endpoints.config.clone();
+                    let slice_metrics = self.endpoints.slices.clone();
+                    self.spawn_controller(component.name(), client, move |client, metrics, ready, stop| {
+                        let options = endpointslice::Options {
+                            max_endpoints_per_slice: config.max_endpoints_per_slice,
+                            workers: config.concurrent_service_endpoint_syncs,
+                            batch_period: config.endpointslice_updates_batch_period,
+                            cleanup: config.unmanaged_service_cleanup,
+                            compaction: config.slice_compaction,
+                            metrics,
+                            slice_metrics: slice_metrics.clone(),
+                            ..endpointslice::Options::default()
+                        };
                         endpointslice::run(client, options, ready, stop)
+                    });
+                }
+                Component::Mirroring => {
+                    let config = self.endpoints.config.clone();
+                    let mirror_metrics = self.endpoints.mirrored.clone();
+                    self.spawn_controller(component.name(), client, move |client, metrics, ready, stop| {
+                        let options = mirroring::Options {
+                            max_endpoints_per_subset: config.mirroring_max_endpoints_per_subset,
+                            workers: config.mirroring_concurrent_service_endpoint_syncs,
+                            batch_period: config.mirroring_endpointslice_updates_batch_period,
+                            cleanup: config.unmanaged_service_cleanup,
+                            metrics,
+                            mirror_metrics: mirror_metrics.clone(),
+                        };
+                        mirroring::run(client, options, ready, stop)
+                    });
+                }
+                Component::Endpoints => {
+                    let config = self.endpoints.config.clone();
+                    self.spawn_controller(component.name(), client, move |client, metrics, ready, stop| {
+                        let options = legacy::Options {
+                            workers: config.concurrent_endpoint_syncs,
+                            batch_period: config.endpoint_updates_batch_period,
+                            cleanup: config.unmanaged_service_cleanup,
+                            metrics,
+                        };
+                        legacy::run(client, options, ready, stop)
                     });
                 }
                 // They share their caches: started above, together.

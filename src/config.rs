@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{CommonArgs, DnsArgs, RunArgs, ServeArgs, UpArgs};
+use crate::cli::{CommonArgs, DnsArgs, EndpointArgs, RunArgs, ServeArgs, UpArgs};
 use crate::dns::{self, DnsConfig};
+use crate::endpointslice::config::EndpointsConfig;
 use crate::k8s::limit::Limit;
 use crate::leader::election::Timing;
 use crate::workload;
@@ -50,9 +51,9 @@ pub enum ConfigError {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
     /// Components to run, as in kube-controller-manager: a comma-separated list of names, `*` for those that are on by
-    /// default, `-name` to leave one out. `dns`, `statefulset` and `endpointslice` are on by default; in `up`, where no
-    /// cluster brings them, `replicationcontroller`, `replicaset` and `deployment` too. Default: `*` for `up`, `dns` for
-    /// `run`.
+    /// default, `-name` to leave one out. `dns`, `statefulset`, `endpointslice` and `endpointslice-mirroring` are on by
+    /// default; in `up`, where no cluster brings them, `endpoints`, `replicationcontroller`, `replicaset` and
+    /// `deployment` too. Default: `*` for `up`, `dns` for `run`.
     pub components: Option<String>,
     /// UDP and TCP addresses of the DNS server. Default: `127.0.0.1:1053` for `up`, `[::]:1053` for `run`.
     pub dns_listen: Vec<SocketAddr>,
@@ -60,6 +61,8 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// What the DNS server answers.
     pub dns: DnsConfig,
+    /// The endpoint controllers.
+    pub endpointslices: EndpointsConfig,
     /// The embedded API server of `up`, and how fast `run` sends to the API server of the cluster.
     pub api: ApiConfig,
     /// The simulated node of `up`.
@@ -247,16 +250,22 @@ pub enum Component {
     EndpointSlice,
     /// A controller that a cluster brings itself.
     Workload(workload::Controller),
+    /// The controller that mirrors hand-written Endpoints into EndpointSlices.
+    Mirroring,
+    /// The controller of legacy Endpoints.
+    Endpoints,
 }
 
 impl Component {
     /// Every component, in the order they start.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Workload(workload::Controller::ReplicationController),
         Self::Workload(workload::Controller::ReplicaSet),
         Self::Workload(workload::Controller::Deployment),
         Self::StatefulSet,
         Self::EndpointSlice,
+        Self::Mirroring,
+        Self::Endpoints,
         Self::Dns,
     ];
 
@@ -267,13 +276,15 @@ impl Component {
             Self::StatefulSet => "statefulset",
             Self::EndpointSlice => "endpointslice",
             Self::Workload(it) => it.name(),
+            Self::Mirroring => "endpointslice-mirroring",
+            Self::Endpoints => "endpoints",
         }
     }
 
     /// Whether `*` means it. Two controllers of one kind must not run side by side, so what every cluster has runs there
     /// only when it is named.
     fn on_by_default(self, mode: Mode) -> bool {
-        mode == Mode::Up || !matches!(self, Self::Workload(_))
+        mode == Mode::Up || !matches!(self, Self::Workload(_) | Self::Endpoints)
     }
 }
 
@@ -306,8 +317,20 @@ impl Config {
             Mode::Up => "*",
             Mode::Run => "dns",
         });
-        parse_components(list, mode)
-            .map_err(|reason| ConfigError::Invalid { key: "components".to_owned(), reason })
+        let mut components = parse_components(list, mode)
+            .map_err(|reason| ConfigError::Invalid { key: "components".to_owned(), reason })?;
+        let left_out = || list.split(',').any(|it| it.trim() == "-endpoints");
+        match self.endpointslices.legacy_endpoints {
+            Some(false) => components.retain(|it| *it != Component::Endpoints),
+            Some(true) if !components.contains(&Component::Endpoints) && !left_out() => {
+                components.push(Component::Endpoints);
+            }
+            _ => {}
+        }
+        if !self.endpointslices.mirror_endpoints {
+            components.retain(|it| *it != Component::Mirroring);
+        }
+        Ok(components)
     }
 
     /// Checks every value that its type does not check.
@@ -318,6 +341,9 @@ impl Config {
         self.components(Mode::Up)?;
         self.workloads.release()?;
         self.dns.check(&[]).map_err(dns_error)?;
+        self.endpointslices
+            .check()
+            .map_err(|(key, reason)| ConfigError::Invalid { key: format!("endpointslices.{key}"), reason })?;
         self.check_loops(&self.dns_listen)?;
         if !self.api.listen.ip().is_loopback() {
             return Err(ConfigError::Invalid {
@@ -495,7 +521,34 @@ fn overlay_serve(config: &mut Config, args: &ServeArgs) -> Result<(), ConfigErro
     overlay_list(&mut config.dns_listen, &args.dns_listen);
     overlay_optional(&mut config.http_listen, args.http_listen);
     overlay_optional(&mut config.components, args.components.clone());
+    overlay_endpoints(&mut config.endpointslices, &args.endpoints)?;
     overlay_dns(&mut config.dns, &args.dns)
+}
+
+fn overlay_endpoints(config: &mut EndpointsConfig, args: &EndpointArgs) -> Result<(), ConfigError> {
+    set(&mut config.max_endpoints_per_slice, args.max_endpoints_per_slice);
+    set(&mut config.concurrent_service_endpoint_syncs, args.concurrent_service_endpoint_syncs);
+    set(&mut config.endpointslice_updates_batch_period, args.endpointslice_updates_batch_period);
+    set(
+        &mut config.mirroring_concurrent_service_endpoint_syncs,
+        args.mirroring_concurrent_service_endpoint_syncs,
+    );
+    set(&mut config.mirroring_max_endpoints_per_subset, args.mirroring_max_endpoints_per_subset);
+    set(
+        &mut config.mirroring_endpointslice_updates_batch_period,
+        args.mirroring_endpointslice_updates_batch_period,
+    );
+    set(&mut config.concurrent_endpoint_syncs, args.concurrent_endpoint_syncs);
+    set(&mut config.endpoint_updates_batch_period, args.endpoint_updates_batch_period);
+    overlay_optional(&mut config.legacy_endpoints, args.legacy_endpoints);
+    set(&mut config.mirror_endpoints, args.mirror_endpoints);
+    if let Some(mode) = &args.unmanaged_service_cleanup {
+        config.unmanaged_service_cleanup = keyword("endpointslices.unmanagedServiceCleanup", mode)?;
+    }
+    if let Some(mode) = &args.slice_compaction {
+        config.slice_compaction = keyword("endpointslices.sliceCompaction", mode)?;
+    }
+    Ok(())
 }
 
 fn overlay_dns(dns: &mut DnsConfig, args: &DnsArgs) -> Result<(), ConfigError> {
@@ -595,10 +648,14 @@ mod tests {
     #[test]
     fn components() {
         for (list, want) in [
-            ("*", Ok("statefulset,endpointslice,dns")),
+            ("*", Ok("statefulset,endpointslice,endpointslice-mirroring,dns")),
             ("dns", Ok("dns")),
-            ("*,-dns", Ok("statefulset,endpointslice")),
-            ("*,deployment,replicaset", Ok("replicaset,deployment,statefulset,endpointslice,dns")),
+            ("*,-dns", Ok("statefulset,endpointslice,endpointslice-mirroring")),
+            (
+                "*,deployment,replicaset",
+                Ok("replicaset,deployment,statefulset,endpointslice,endpointslice-mirroring,dns"),
+            ),
+            ("endpoints,dns", Ok("endpoints,dns")),
             (" dns , statefulset ", Ok("statefulset,dns")),
             ("", Ok("")),
             ("-dns", Ok("")),
@@ -606,7 +663,7 @@ mod tests {
                 "dsn",
                 Err(
                     "\"dsn\" is not a component; known are replicationcontroller, replicaset, deployment, statefulset, \
-                     endpointslice, dns, `*` and `-name`",
+                     endpointslice, endpointslice-mirroring, endpoints, dns, `*` and `-name`",
                 ),
             ),
         ] {
@@ -618,6 +675,36 @@ mod tests {
             parse_components("*", Mode::Up).map(|it| it.len()),
             Ok(Component::ALL.len()),
             "up has everything"
+        );
+    }
+
+    #[test]
+    fn legacy_endpoints_run_where_they_are_wanted() {
+        #[rustfmt::skip]
+        let cases = [
+            (Mode::Up,  "{}",                                                        true),
+            (Mode::Up,  "endpointslices: {legacyEndpoints: false}",                  false),
+            (Mode::Up,  "components: '*,-endpoints'",                                false),
+            (Mode::Run, "components: '*'",                                           false),
+            (Mode::Run, "components: 'dns,endpoints'",                               true),
+            (Mode::Run, "{components: '*', endpointslices: {legacyEndpoints: true}}", true),
+            (Mode::Run, "endpointslices: {legacyEndpoints: true}",                   true),
+        ];
+        for (mode, text, want) in cases {
+            let components = parse(text).expect("parses").components(mode).expect("valid");
+            assert_eq!(components.contains(&Component::Endpoints), want, "{mode:?} {text}");
+        }
+        let without = parse("endpointslices: {mirrorEndpoints: false}").expect("parses").components(Mode::Up);
+        assert!(!without.expect("valid").contains(&Component::Mirroring));
+    }
+
+    #[test]
+    fn limits_of_the_endpoint_controllers() {
+        let error =
+            |text: &str| parse(text).expect("parses").validate().expect_err("out of range").to_string();
+        assert_eq!(
+            error("endpointslices: {maxEndpointsPerSlice: 1001}"),
+            "endpointslices.maxEndpointsPerSlice: 1001 is out of range; it may be 1 to 1000"
         );
     }
 

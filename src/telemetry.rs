@@ -34,9 +34,9 @@ pub fn init_logs(config: &LogConfig) {
     }
 }
 
-/// An empty registry; every series in it starts with `ordinal_`.
-pub fn registry() -> Registry {
-    Registry::with_prefix("ordinal")
+/// The part of a registry whose series start with `ordinal_`; what stands beside it has the names of upstream's controllers.
+pub fn ours(root: &mut Registry) -> &mut Registry {
+    root.sub_registry_with_prefix("ordinal")
 }
 
 #[derive(Clone)]

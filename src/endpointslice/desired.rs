@@ -139,11 +139,15 @@ fn endpoint(
 /// The pod's addresses of a family, sorted, without those the API server refuses: one such address would block the
 /// whole slice (kubernetes `ValidateNonSpecialIP`).
 fn addresses(pod: &PodView, family: Family) -> Vec<String> {
-    let usable = pod.ips.iter().filter(|it| Family::of(**it) == family && !special(**it));
-    let mut addresses: Vec<_> = usable.map(ToString::to_string).collect();
+    let mut addresses: Vec<_> = usable(pod, family).map(|it| it.to_string()).collect();
     addresses.sort();
     addresses.dedup();
     addresses
+}
+
+/// The pod's addresses of a family that the API server takes for endpoints, in their order.
+pub fn usable(pod: &PodView, family: Family) -> impl Iterator<Item = IpAddr> {
+    pod.ips.iter().copied().filter(move |it| Family::of(*it) == family && !special(*it))
 }
 
 fn special(address: IpAddr) -> bool {

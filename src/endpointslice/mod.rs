@@ -18,10 +18,13 @@ pub mod desired;
 pub mod events;
 pub mod hints;
 pub mod index;
+pub mod legacy;
 pub mod metrics;
+pub mod mirroring;
 pub mod model;
 pub mod narrow;
 mod object;
+mod objects;
 pub mod plan;
 mod reconcile;
 pub mod spacing;
@@ -40,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use self::config::Compaction;
 use self::index::{Index, Verdict, Wake};
 use self::metrics::{PodResult, SliceMetrics};
 use self::model::{CONTROLLER, MANAGED_BY, NodeView, PodView, ServiceView, SliceView};
@@ -51,6 +55,8 @@ use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
 
 /// How often one Service is planned from scratch to see whether the incremental state is right.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often two half-empty slices are merged at most.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest pause of a Service whose writes fail.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
 /// Kinds that are watched.
@@ -68,6 +74,8 @@ pub struct Options {
     pub batch_period: Duration,
     /// What happens to the slices of a Service that stops being managed (`--unmanaged-service-cleanup`).
     pub cleanup: Cleanup,
+    /// When half-empty slices are merged (`--slice-compaction`).
+    pub compaction: Compaction,
     /// Series of the controller frame.
     pub metrics: ControllerMetrics,
     /// Series of this controller.
@@ -83,6 +91,7 @@ impl Default for Options {
             workers: 5,
             batch_period: Duration::ZERO,
             cleanup: Cleanup::Keep,
+            compaction: Compaction::Off,
             metrics: ControllerMetrics::default(),
             slice_metrics: SliceMetrics::default(),
             audit: false,
@@ -224,6 +233,10 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
         options.slice_metrics.clone(),
         shutdown.clone(),
     ));
+    if options.compaction == Compaction::Idle {
+        let (index, queue) = (Arc::clone(&index), queue.clone());
+        tasks.spawn(compact(index, queue, options.max_endpoints_per_slice, shutdown.clone()));
+    }
     let controller = SliceController {
         index,
         api: SliceApi::new(client),
@@ -235,6 +248,21 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
     };
     work("endpointslice", Arc::new(controller), queue, options.workers, options.metrics, shutdown).await;
     while tasks.join_next().await.is_some() {}
+}
+
+/// Has half-empty slices merged, two writes every two seconds at most.
+async fn compact(index: SharedIndex, queue: Workqueue, max: usize, shutdown: CancellationToken) {
+    let started = spacing::Instant::now();
+    let mut ticks = tokio::time::interval(COMPACTION_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let picked = lock(&index).pick_compaction(max, started, spacing::Instant::now());
+        picked.into_iter().for_each(|it| queue.add(it));
+    }
 }
 
 /// Plans a random Service from scratch now and then: it must need no write.
@@ -264,3 +292,6 @@ async fn audit(
         }
     }
 }
+
+#[cfg(test)]
+mod proof_tests;

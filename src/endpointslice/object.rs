@@ -22,8 +22,8 @@ const NAME_LONGEST: usize = 253;
 pub enum Place<'a> {
     /// A new slice of this name.
     New(&'a str),
-    /// An existing slice at this resourceVersion. Annotations, finalizers and owners of others stay.
-    Old(&'a SliceView, &'a str),
+    /// An existing slice, which must be at this version still. Annotations, finalizers and owners of others stay.
+    Old(&'a SliceView),
 }
 
 #[derive(Serialize)]
@@ -120,9 +120,9 @@ pub fn body(
     place: Place<'_>,
     trigger: Option<Timestamp>,
 ) -> Vec<u8> {
-    let (name, old, version) = match place {
-        Place::New(name) => (name, None, None),
-        Place::Old(slice, version) => (slice.key.name.as_str(), Some(slice), Some(version)),
+    let (name, old) = match place {
+        Place::New(name) => (name, None),
+        Place::Old(slice) => (slice.key.name.as_str(), Some(slice)),
     };
     let kept = old.into_iter().flat_map(|it| &it.annotations).filter(|it| it.0 != TRIGGER_TIME);
     let mut annotations: BTreeMap<&str, String> =
@@ -139,7 +139,7 @@ pub fn body(
             name,
             namespace: &service.key.namespace,
             uid: old.map(|it| it.uid.as_str()),
-            resource_version: version,
+            resource_version: old.map(|it| it.version.as_str()),
             labels: labels(service),
             annotations,
             finalizers: old.map(|it| it.finalizers.as_slice()).unwrap_or_default(),
@@ -229,8 +229,8 @@ mod tests {
         let mut old = read;
         old.annotations.insert("mine".to_owned(), "1".to_owned());
         old.finalizers.push("example.org/f".to_owned());
-        let sent: Value =
-            serde_json::from_slice(&body(&service, &content, Place::Old(&old, "7"), None)).unwrap();
+        old.version = "7".to_owned();
+        let sent: Value = serde_json::from_slice(&body(&service, &content, Place::Old(&old), None)).unwrap();
         assert_eq!(sent["metadata"]["annotations"], json!({"mine": "1"}), "no trigger, no annotation");
         assert_eq!(sent["metadata"]["finalizers"], json!(["example.org/f"]));
         assert_eq!(sent["metadata"]["resourceVersion"], "7");

@@ -142,8 +142,8 @@ impl SliceController {
                 let name = slice.key.name.clone();
                 let began = self.begin(key, &name, WriteKind::Store);
                 // An earlier write of the same plan, or a watch event, may have brought a newer version.
-                let version = self.index().version(key, &name).unwrap_or_else(|| slice.version.clone());
-                let (outcome, sent) = self.api.update(service, slice, &version, content, trigger).await;
+                let current = self.index().slice(key, &name).unwrap_or_else(|| Arc::clone(slice));
+                let (outcome, sent) = self.api.update(service, &current, content, trigger).await;
                 self.metrics.bytes.inc_by(sent as u64);
                 ("update", name, outcome, began)
             }
@@ -374,6 +374,11 @@ impl Reconcile for SliceController {
         let Some(planned) = self.index().plan(key, self.max) else { return Ok(Next::Event) };
         self.latency("plan", began.elapsed());
         debug!(writes = planned.plan.writes.len(), "planned");
+        let merge = self.index().take_compaction(key).filter(|_| planned.plan.writes.is_empty());
+        if let Some((service, writes)) = merge {
+            self.phase(&service, &writes, None, 1).await?;
+            return Ok(Next::Event);
+        }
         let next = self.apply(key, planned).await;
         if next.is_err() {
             self.sync("error");

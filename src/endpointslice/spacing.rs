@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+pub use tokio::time::Instant;
 
 /// Longest pause between two writes of a slice that changes all the time (`max-coalesce`).
 pub const LONGEST: Duration = Duration::from_millis(500);
@@ -37,6 +37,11 @@ impl Pace {
             Urgency::Removal => self.spacing.min(URGENT),
         };
         (last + spacing).saturating_duration_since(now)
+    }
+
+    /// How long ago the slice was written; for ever if it never was.
+    pub fn quiet_for(&self, now: Instant) -> Duration {
+        self.last.map_or(Duration::MAX, |last| now.saturating_duration_since(last))
     }
 
     /// A write that began at `began` was answered at `now`.

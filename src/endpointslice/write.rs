@@ -82,11 +82,10 @@ impl SliceApi {
         &self,
         service: &ServiceView,
         slice: &SliceView,
-        version: &str,
         content: &Content,
         trigger: Option<Timestamp>,
     ) -> (Outcome, usize) {
-        let body = body(service, content, Place::Old(slice, version), trigger);
+        let body = body(service, content, Place::Old(slice), trigger);
         let sent = body.len();
         let path = self.api(&service.key.namespace).resource_url().to_owned();
         let answer = match Request::new(path).replace(&slice.key.name, &PostParams::default(), body) {
@@ -101,9 +100,10 @@ impl SliceApi {
         (outcome, sent)
     }
 
-    /// Deletes a slice of this uid.
+    /// Deletes a slice that is as we know it: another leader may have begun to use it again.
     pub async fn delete(&self, slice: &SliceView) -> Outcome {
-        let preconditions = Preconditions { uid: Some(slice.uid.clone()), resource_version: None };
+        let resource_version = Some(slice.version.clone()).filter(|it| !it.is_empty());
+        let preconditions = Preconditions { uid: Some(slice.uid.clone()), resource_version };
         let params = DeleteParams::default().preconditions(preconditions);
         match self.api(&slice.key.namespace).delete(&slice.key.name, &params).await {
             Ok(_) if slice.finalizers.is_empty() => Outcome::Gone,

@@ -9,6 +9,7 @@
 //! [`Index::audit`] recomputes and compares.
 
 mod audit;
+mod compaction;
 pub mod partial;
 mod pods;
 mod service;
@@ -417,6 +418,3 @@ impl Index {
         wake.into_iter().collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -67,6 +67,8 @@ pub struct ServiceState {
     /// Names of creations whose outcome is unknown. They are used again first, so that no slice is made twice.
     pub unsure_names: Vec<String>,
     tracker: Tracker,
+    /// Two half-empty slices to merge, once nothing else is to be written: the one that stays, and the other.
+    pub(super) merge: Option<(Arc<SliceView>, Arc<SliceView>)>,
     /// Pods that the API server refuses as endpoints, with their addresses then.
     quarantine: BTreeMap<Box<str>, Vec<IpAddr>>,
     zones: BTreeMap<Family, Result<(), Disabled>>,
@@ -132,6 +134,11 @@ impl Index {
     /// The Service, if the controllers write slices for it.
     pub fn managed(&self, key: &ObjectKey) -> Option<&Arc<ServiceView>> {
         self.services.get(key)?.view.as_ref().filter(|it| it.managed())
+    }
+
+    /// Whether there is such a Service.
+    pub fn exists(&self, key: &ObjectKey) -> bool {
+        self.services.get(key).is_some_and(|it| it.view.is_some())
     }
 
     /// The pods a Service selects, ascending by name.
@@ -256,9 +263,9 @@ impl Index {
         self.services.get_mut(key).map_or(News::Known, |it| it.slices.landed(slice))
     }
 
-    /// The resourceVersion of a slice as we know it.
-    pub fn version(&self, key: &ObjectKey, slice: &str) -> Option<String> {
-        Some(self.services.get(key)?.slices.get(slice)?.version.clone())
+    /// A slice as we know it.
+    pub fn slice(&self, key: &ObjectKey, slice: &str) -> Option<Arc<SliceView>> {
+        self.services.get(key)?.slices.get(slice).cloned()
     }
 
     /// There is no such slice.

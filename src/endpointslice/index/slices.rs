@@ -126,6 +126,25 @@ impl SliceSet {
         self.get(&best?.1).cloned()
     }
 
+    /// Two slices to merge of a group that has twice as many as it needs, all of them quiet: the fullest with room for the
+    /// emptiest, and that one.
+    pub fn half_empty(
+        &self,
+        max: usize,
+        quiet: impl Fn(&Pace) -> bool,
+    ) -> Option<(Arc<SliceView>, Arc<SliceView>)> {
+        self.fill.iter().find_map(|(group, slices)| {
+            let total: usize = slices.iter().map(|it| it.0).sum();
+            let (size, source) = slices.first()?;
+            let is_quiet = |it: &(usize, Arc<str>)| self.slots.get(&it.1).is_some_and(|it| quiet(&it.pace));
+            if slices.len() < 2 || slices.len() < 2 * total.div_ceil(max) || !slices.iter().all(is_quiet) {
+                return None;
+            }
+            let target = self.best_fit(group, *size, max, |it| *it == **source)?;
+            Some((target, Arc::clone(self.get(source)?)))
+        })
+    }
+
     /// A write of this slice leaves.
     pub fn begin(&mut self, name: &str, kind: WriteKind) {
         self.in_flight.insert(name.into(), Flight { kind, early: None });
