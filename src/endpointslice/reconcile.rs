@@ -377,6 +377,14 @@ impl Reconcile for SliceController {
         let merge = self.index().take_compaction(key).filter(|_| planned.plan.writes.is_empty());
         if let Some((service, writes)) = merge {
             self.phase(&service, &writes, None, 1).await?;
+            // Its own merges do not make a Service less quiet.
+            for write in &writes {
+                if let Write::Update(slice, _) = write
+                    && let Some(pace) = self.index().pace(key, &slice.key.name)
+                {
+                    pace.forget();
+                }
+            }
             return Ok(Next::Event);
         }
         let next = self.apply(key, planned).await;

@@ -21,11 +21,18 @@ pub enum Urgency {
     Removal,
 }
 
+/// So many writes follow each other without spacing beyond that of their round trips.
+const FREE: u32 = 8;
+/// Writes closer together than this belong to one run of changes.
+const RUN: Duration = Duration::from_millis(250);
+
 /// The pace of one slice.
 #[derive(Debug, Default)]
 pub struct Pace {
     last: Option<Instant>,
     spacing: Duration,
+    /// Writes of the present run.
+    run: u32,
 }
 
 impl Pace {
@@ -44,13 +51,19 @@ impl Pace {
         self.last.map_or(Duration::MAX, |last| now.saturating_duration_since(last))
     }
 
+    /// The last write says nothing about how often the slice changes.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// A write that began at `began` was answered at `now`.
     pub fn wrote(&mut self, began: Instant, now: Instant) {
         let least = now.duration_since(began).saturating_mul(2).min(LONGEST);
-        // Still in the rhythm of the pauses: the change goes on, so they grow. Otherwise it has ended.
-        let sustained =
-            self.last.is_some_and(|last| began.duration_since(last) < self.spacing.saturating_mul(2));
-        self.spacing = if sustained { self.spacing.saturating_mul(2).clamp(least, LONGEST) } else { least };
+        let window = RUN.max(self.spacing.saturating_mul(2));
+        let goes_on = self.last.is_some_and(|last| began.saturating_duration_since(last) < window);
+        self.run = if goes_on { self.run.saturating_add(1) } else { 0 };
+        let grown = if self.run < FREE { least } else { self.spacing.saturating_mul(2) };
+        self.spacing = grown.clamp(least, LONGEST);
         self.last = Some(now);
     }
 }
@@ -62,21 +75,20 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_first_change_leaves_at_once_and_sustained_change_in_growing_steps() {
+    fn the_first_changes_leave_at_once_and_sustained_change_in_growing_steps() {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert_eq!(pace.wait(Urgency::Normal, start), Duration::ZERO, "the first");
         pace.wrote(start, start + 2 * MS);
-        assert_eq!(pace.wait(Urgency::Normal, start + 2 * MS), 4 * MS, "two round trips later");
         let (mut now, mut waits) = (start + 2 * MS, Vec::new());
-        for _ in 0..9 {
+        for _ in 0..17 {
             let wait = pace.wait(Urgency::Normal, now);
             waits.push(wait.as_millis());
             now += wait;
             pace.wrote(now, now + 2 * MS);
             now += 2 * MS;
         }
-        assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 500, 500]);
+        assert_eq!(waits, [4, 4, 4, 4, 4, 4, 4, 4, 8, 16, 32, 64, 128, 256, 500, 500, 500]);
         assert_eq!(pace.wait(Urgency::Removal, now), URGENT, "a removal waits for less");
         now += Duration::from_secs(2);
         assert_eq!(pace.wait(Urgency::Normal, now), Duration::ZERO);

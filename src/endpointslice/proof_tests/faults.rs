@@ -44,7 +44,7 @@ async fn strike(site: Site, fault: Fault, cut: bool) {
     }
     world.settle(Duration::from_secs(120)).await;
     assert_eq!(world.gate.lock().unwrap().fired, [fault], "{why}: it happened");
-    all_is_right(&world, &why);
+    all_is_right(&world, false, &why);
     never_a_gap(&world, false);
     let (slices, pods) = (world.list("endpointslices").len(), world.list("pods").len());
     // Slices may be packed differently, but nothing is there twice.

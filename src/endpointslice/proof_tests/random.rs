@@ -166,8 +166,8 @@ pub async fn history(seed: u64, steps: usize, faults: Option<usize>, tamper: boo
     world.gate.lock().unwrap().faults.clear();
     world.settle(Duration::from_secs(120)).await;
     // Slices of a Service that is gone are the garbage collector's; those of one that came back are ours.
-    let why = format!("seed {seed}, maximum {max}, {} steps", log.len());
-    all_is_right(&world, &why);
+    let why = format!("seed {seed}, maximum {max}, steps {}", log.join(", "));
+    all_is_right(&world, tamper, &why);
     let looked = never_a_gap(&world, tamper);
     let (writes, fired, at_once) = {
         let gate = world.gate.lock().unwrap();

@@ -76,7 +76,7 @@ async fn slices_are_packed_as_by_kube_controller_manager() {
     }
     world.settle(2 * SECOND).await;
     assert_eq!(sizes(&world), [0], "the last endpoint leaves a placeholder");
-    all_is_right(&world, "packing");
+    all_is_right(&world, false, "packing");
     never_a_gap(&world, false);
     world.stop().await;
 }
@@ -142,7 +142,7 @@ async fn the_first_change_leaves_at_once_and_a_flapping_pod_costs_few_writes() {
     world.settle(SECOND).await;
     let writes = world.writes().len();
     assert!(writes <= 130, "ten a second at most: {writes} writes for 1,000 changes in 10 s");
-    all_is_right(&world, "flapping");
+    all_is_right(&world, false, "flapping");
     world.stop().await;
 }
 
@@ -255,7 +255,7 @@ async fn half_empty_slices_are_merged_when_nothing_happens_and_only_then() {
     assert!(before.len() >= 2, "{before:?}");
     world.settle(600 * SECOND).await;
     assert!(sizes(&world).len() <= 2, "twice the slices needed at most: {before:?} to {:?}", sizes(&world));
-    all_is_right(&world, "compaction");
+    all_is_right(&world, false, "compaction");
     never_a_gap(&world, false);
     world.stop().await;
 }

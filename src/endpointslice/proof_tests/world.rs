@@ -86,6 +86,8 @@ pub struct Gate {
     /// Writes of one slice that were under way at a time, at most.
     pub most_at_once: usize,
     under_way: Vec<String>,
+    /// Versions at which slices were deleted by others.
+    pub foreign_deletions: Vec<u64>,
 }
 
 pub struct World {
@@ -130,6 +132,8 @@ impl World {
     /// Starts the controller; a second call replaces it, as after a change of leaders.
     pub async fn control(&mut self) {
         self.stop().await;
+        // What a killed one has under way is its own.
+        self.gate.lock().unwrap().under_way.clear();
         let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let options = Options {
             max_endpoints_per_slice: self.max,
@@ -260,10 +264,10 @@ impl World {
     }
 
     fn client(&self) -> Client {
-        let (router, gate, cut) = (self.router.clone(), Arc::clone(&self.gate), self.cut.clone());
+        let (server, gate, cut) = (self.server.clone(), Arc::clone(&self.gate), self.cut.clone());
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let (router, gate, cut) = (router.clone(), Arc::clone(&gate), cut.clone());
-            async move { answer(router, gate, cut, request).await }
+            let (server, gate, cut) = (server.clone(), Arc::clone(&gate), cut.clone());
+            async move { answer(server, gate, cut, request).await }
         });
         Client::new(service, "default")
     }
@@ -286,7 +290,7 @@ impl Drop for UnderWay {
 }
 
 async fn answer(
-    router: axum::Router,
+    server: ApiServer,
     gate: Arc<Mutex<Gate>>,
     cut: watch::Sender<u64>,
     request: Request<kube::client::Body>,
@@ -294,6 +298,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await?.to_bytes();
     let path = parts.uri.path().to_owned();
+    let router = server.router();
     if parts.uri.query().is_some_and(|it| it.contains("watch=true")) {
         let mut cuts = cut.subscribe();
         let response = router.oneshot(Request::from_parts(parts, Body::from(bytes))).await?;
@@ -330,12 +335,19 @@ async fn answer(
         let response = Response::builder().status(code).header("content-type", "application/json");
         Ok(response.body(Body::from(status.to_string()))?)
     };
+    let is_post = parts.method == Method::POST;
     let send = || router.oneshot(Request::from_parts(parts, Body::from(bytes)));
     // A round trip takes a millisecond.
     tokio::time::sleep(Duration::from_micros(500)).await; // allow-sleep: the clock is paused
     let response = match fault {
         None => send().await?,
         Some(Fault::Conflict) => return refuse(409, "Conflict"),
+        Some(Fault::NotFound) if !is_post => {
+            // Somebody else deletes it first.
+            let name = path.rsplit('/').next().unwrap_or_default();
+            remove_slice(&server, &gate, name);
+            send().await?
+        }
         Some(Fault::NotFound) => return refuse(404, "NotFound"),
         Some(Fault::Invalid) => return refuse(422, "Invalid"),
         Some(Fault::TooManyRequests) => return refuse(429, "TooManyRequests"),
@@ -360,6 +372,15 @@ async fn answer(
     tokio::time::sleep(Duration::from_micros(500)).await; // allow-sleep: the clock is paused
     drop(under_way);
     Ok(response)
+}
+
+/// Somebody else deletes a slice.
+fn remove_slice(server: &ApiServer, gate: &Mutex<Gate>, name: &str) {
+    let mut writer = server.store().write();
+    if let Some(old) = writer.get(resource("endpointslices"), &Key::new(NAMESPACE, name)) {
+        writer.remove(resource("endpointslices"), &old);
+        gate.lock().unwrap().foreign_deletions.push(server.store().version());
+    }
 }
 
 /// Faults for the next writes: about one in `rarity`.
