@@ -172,6 +172,14 @@ impl Process {
         self.tasks.spawn(task(self.readiness.part(name), self.stop.clone()));
     }
 
+    /// Where usage of simulated pods comes from, if the `metrics` component runs.
+    pub fn usage(&self) -> Option<workload::usage::Source> {
+        let wanted = self.components.contains(&Component::Workload(workload::Controller::Metrics));
+        let it = &self.workloads;
+        let source = || workload::usage::Source::new(it.stores.clone(), it.metrics_resolution, it.world.now);
+        wanted.then(source)
+    }
+
     /// What controllers count into.
     pub fn controller_metrics(&self) -> ControllerMetrics {
         self.controllers.clone()

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{CommonArgs, DnsArgs, EndpointArgs, RunArgs, ServeArgs, UpArgs};
@@ -52,8 +53,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Components to run, as in kube-controller-manager: a comma-separated list of names, `*` for those that are on by
     /// default, `-name` to leave one out. `dns`, `statefulset`, `endpointslice` and `endpointslice-mirroring` are on by
-    /// default; in `up`, where no cluster brings them, `endpoints`, `replicationcontroller`, `replicaset` and
-    /// `deployment` too. Default: `*` for `up`, `dns` for `run`.
+    /// default; in `up`, where no cluster brings them, `endpoints`, `replicationcontroller`, `replicaset`, `deployment`,
+    /// `autoscaler` and `metrics` too. Default: `*` for `up`, `dns` for `run`.
     pub components: Option<String>,
     /// UDP and TCP addresses of the DNS server. Default: `127.0.0.1:1053` for `up`, `[::]:1053` for `run`.
     pub dns_listen: Vec<SocketAddr>,
@@ -144,6 +145,15 @@ pub struct WorkloadsConfig {
     /// The Kubernetes release, 1.16 to 1.37, whose pod-template-hash names ReplicaSets. Each release that adds a field to
     /// pods gives other names to the same templates; what a ReplicaSet is called has no other effect.
     pub template_hash_release: String,
+    /// How often simulated pods are measured for `kubectl top` and autoscalers; a younger pod has no sample.
+    #[serde(with = "crate::model::duration")]
+    pub metrics_resolution: Duration,
+    /// How often a HorizontalPodAutoscaler decides.
+    #[serde(with = "crate::model::duration")]
+    pub autoscaler_period: Duration,
+    /// How long a higher proposal keeps a HorizontalPodAutoscaler from shrinking, unless its `behavior` says otherwise.
+    #[serde(with = "crate::model::duration")]
+    pub autoscaler_downscale_window: Duration,
 }
 
 impl WorkloadsConfig {
@@ -159,13 +169,28 @@ impl WorkloadsConfig {
     /// # Errors
     /// A release that is not known.
     pub fn options(&self) -> Result<workload::Options, ConfigError> {
-        Ok(workload::Options { release: self.release()?, ..workload::Options::default() })
+        let signed = |it: Duration| SignedDuration::try_from(it).unwrap_or(SignedDuration::MAX);
+        Ok(workload::Options {
+            release: self.release()?,
+            metrics_resolution: signed(self.metrics_resolution),
+            autoscaler: workload::autoscaler::Settings {
+                period: signed(self.autoscaler_period),
+                downscale_window: signed(self.autoscaler_downscale_window),
+                ..workload::autoscaler::Settings::default()
+            },
+            ..workload::Options::default()
+        })
     }
 }
 
 impl Default for WorkloadsConfig {
     fn default() -> Self {
-        Self { template_hash_release: Release::LAST.to_string() }
+        Self {
+            template_hash_release: Release::LAST.to_string(),
+            metrics_resolution: Duration::from_secs(15),
+            autoscaler_period: Duration::from_secs(15),
+            autoscaler_downscale_window: Duration::from_secs(300),
+        }
     }
 }
 
@@ -258,10 +283,12 @@ pub enum Component {
 
 impl Component {
     /// Every component, in the order they start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Workload(workload::Controller::ReplicationController),
         Self::Workload(workload::Controller::ReplicaSet),
         Self::Workload(workload::Controller::Deployment),
+        Self::Workload(workload::Controller::Autoscaler),
+        Self::Workload(workload::Controller::Metrics),
         Self::StatefulSet,
         Self::EndpointSlice,
         Self::Mirroring,
@@ -662,8 +689,8 @@ mod tests {
             (
                 "dsn",
                 Err(
-                    "\"dsn\" is not a component; known are replicationcontroller, replicaset, deployment, statefulset, \
-                     endpointslice, endpointslice-mirroring, endpoints, dns, `*` and `-name`",
+                    "\"dsn\" is not a component; known are replicationcontroller, replicaset, deployment, autoscaler, \
+                     metrics, statefulset, endpointslice, endpointslice-mirroring, endpoints, dns, `*` and `-name`",
                 ),
             ),
         ] {

@@ -77,6 +77,12 @@ impl Quantity {
         }
     }
 
+    /// An amount of so many thousandths, shown with binary or decimal suffixes.
+    pub fn from_millis(millis: i64, binary: bool) -> Self {
+        let format = if binary { Format::BinarySi } else { Format::DecimalSi };
+        Self { nanos: i128::from(millis) * (NANO / 1000), format }
+    }
+
     /// The amount in thousandths, rounded up.
     pub fn millis(&self) -> i64 {
         let per_milli = NANO / 1000;

@@ -58,6 +58,10 @@ pub fn parse(config: &NodeConfig, annotations: Option<&BTreeMap<String, String>>
     let mut ignored = Vec::new();
     for (key, value) in annotations.into_iter().flatten() {
         let Some(name) = key.strip_prefix(PREFIX) else { continue };
+        // What a pod uses is not the node's business.
+        if ["cpu", "memory", "metrics", "load"].iter().any(|it| name.starts_with(it)) {
+            continue;
+        }
         if set(&mut knobs, name, value).is_none() {
             ignored.push(format!("ignored annotation {key}={value:?}: unknown name or value"));
         }

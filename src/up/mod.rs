@@ -6,8 +6,10 @@
 pub mod apply;
 pub mod kubeconfig;
 pub mod manifest;
+mod usage;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -47,6 +49,9 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
         protect_storage: config.node.simulate,
         ..apiserver::Options::default()
     });
+    if let Some(source) = process.usage() {
+        server.set_metrics(Arc::new(usage::Simulated(source)));
+    }
     let client = Client::new(server.router(), "default");
     let base_path = format!("/{}", uuid::Uuid::new_v4().simple());
     let url = format!("http://{address}");

@@ -1,7 +1,8 @@
 //! How the caches are indexed, and which sets and Deployments a change concerns.
 
+use super::autoscaler::model::AutoscalerView;
 use super::deployment::model::DeploymentView;
-use super::model::{CONTROLLERS, DEPLOYMENTS, Owner, PodView, SETS, SetKind, SetView};
+use super::model::{CONTROLLERS, DEPLOYMENTS, NamedView, Owner, PodView, SETS, SetKind, SetView};
 use crate::k8s::watch::{Cached, Change, Store, parse_version};
 use crate::model::ObjectKey;
 
@@ -21,7 +22,7 @@ macro_rules! cached {
     )*};
 }
 
-cached!(PodView, SetView, DeploymentView);
+cached!(PodView, SetView, DeploymentView, AutoscalerView, NamedView);
 
 /// Bucket of what a UID controls.
 pub fn owned(uid: &str) -> String {

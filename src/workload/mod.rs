@@ -1,9 +1,9 @@
-//! The controllers of workloads without identity: ReplicaSet, ReplicationController, Deployment.
+//! The controllers of workloads without identity: ReplicaSet, ReplicationController, Deployment; and what scales them.
 //!
 //! Store ──observe──▶ Observed ──plan──▶ Plan ──apply──▶ API server, as for StatefulSets.
 //!
 //! Decisions are pure: [`claim`] (what is whose), [`replicas`] (pods of a set), [`deployment`] (sets of a Deployment),
-//! [`hash`] (what a template is called). All controllers of a process share one cache of pods and one of sets.
+//! [`hash`] (what a template is called), [`autoscaler`] (how large a workload should be), [`usage`] (what pods use). All controllers of a process share one cache of pods and one of sets.
 //!
 //! Invariants: a plan creates no more than is missing, deletes no more than is too many, and never both; every delete
 //! names the UID it means; no key is planned on a view older than our own writes, those of unknown outcome included.
@@ -11,12 +11,14 @@
 
 mod adopt;
 mod apply;
+pub mod autoscaler;
 pub mod claim;
 pub mod deployment;
 pub mod hash;
 pub mod index;
 pub mod model;
 pub mod replicas;
+pub mod usage;
 
 #[cfg(test)]
 mod notation;
@@ -25,9 +27,10 @@ mod plan_tests;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -35,9 +38,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::autoscaler::model::AutoscalerView;
 use self::deployment::model::DeploymentView;
 use self::hash::Release;
-use self::model::{PodView, SetKind, SetView};
+use self::model::{NamedView, PodView, SetKind, SetView};
 use crate::k8s::events::{self, Recorder};
 use crate::k8s::watch::{Cached, Change, Store, reflect};
 use crate::k8s::write::WriteApi;
@@ -56,6 +60,10 @@ pub enum Controller {
     ReplicaSet,
     /// ReplicaSets of Deployments.
     Deployment,
+    /// Sizes, by usage.
+    Autoscaler,
+    /// Usage of simulated pods; not a controller, but it looks at the same caches.
+    Metrics,
 }
 
 impl Controller {
@@ -65,6 +73,8 @@ impl Controller {
             Self::ReplicationController => "replicationcontroller",
             Self::ReplicaSet => "replicaset",
             Self::Deployment => "deployment",
+            Self::Autoscaler => "autoscaler",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -87,6 +97,12 @@ pub struct Options {
     pub workers: usize,
     /// Whose pod-template-hash new ReplicaSets are named by.
     pub release: Release,
+    /// How autoscalers decide.
+    pub autoscaler: autoscaler::Settings,
+    /// How often pods are measured.
+    pub metrics_resolution: SignedDuration,
+    /// The caches.
+    pub stores: Stores,
     /// The frame's metrics.
     pub metrics: ControllerMetrics,
     /// Time and chance.
@@ -104,6 +120,9 @@ impl Default for Options {
             ],
             workers: 5,
             release: Release::LAST,
+            autoscaler: autoscaler::Settings::default(),
+            metrics_resolution: SignedDuration::from_secs(15),
+            stores: Stores::default(),
             metrics: ControllerMetrics::default(),
             world: World { now: Timestamp::now, random },
         }
@@ -121,6 +140,12 @@ pub struct Stores {
     pub controllers: Store<SetView>,
     /// Deployments, indexed by [`index::deployment_buckets`].
     pub deployments: Store<DeploymentView>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Store<AutoscalerView>,
+    /// StatefulSets, for the usage of their pods.
+    pub stateful_sets: Store<NamedView>,
+    /// Nodes, likewise.
+    pub nodes: Store<NamedView>,
 }
 
 impl Default for Stores {
@@ -130,6 +155,9 @@ impl Default for Stores {
             sets: Store::indexed_by(index::set_buckets),
             controllers: Store::indexed_by(index::set_buckets),
             deployments: Store::indexed_by(index::deployment_buckets),
+            autoscalers: Store::default(),
+            stateful_sets: Store::default(),
+            nodes: Store::default(),
         }
     }
 }
@@ -143,6 +171,8 @@ pub struct Queues {
     pub controllers: Workqueue,
     /// Of Deployments.
     pub deployments: Workqueue,
+    /// Of autoscalers.
+    pub autoscalers: Workqueue,
 }
 
 impl Queues {
@@ -185,14 +215,14 @@ fn key_of<T: Cached>(change: &Change<T>) -> Option<ObjectKey> {
 /// Runs the chosen controllers until `shutdown`, then lets reconciles under way finish. `ready` is set once all caches are
 /// synced and keys are worked on.
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
-    let (stores, queues) = (Stores::default(), Queues::default());
+    let (stores, queues) = (options.stores.clone(), Queues::default());
     let api = WriteApi::new(client.clone(), USER_AGENT);
     let (recorder, backlog) = events::channel();
     // Events outlive the reconciles that make them.
     let events_end = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(events::write(api.clone(), backlog, events_end.clone()));
-    let watched = watch(&client, &options.controllers, &stores, &queues, &mut tasks, &shutdown);
+    let watched = watch(&client, &options, &stores, &queues, &mut tasks, &shutdown);
     tokio::select! {
         () = watched => {
             ready.set();
@@ -215,7 +245,7 @@ async fn control(
     shutdown: &CancellationToken,
 ) {
     let mut workers = JoinSet::new();
-    let Stores { pods, sets, controllers, deployments } = stores;
+    let Stores { pods, sets, controllers, deployments, autoscalers, .. } = stores;
     for controller in &options.controllers {
         let (pods, api, recorder) = (pods.clone(), api.clone(), recorder.clone());
         let of_sets = |kind, sets: &Store<SetView>, api, recorder| {
@@ -249,8 +279,23 @@ async fn control(
                 );
                 spawn(&mut workers, *controller, it, queues.deployments.clone(), options, shutdown);
             }
+            Controller::Autoscaler => {
+                let settings = options.autoscaler.clone();
+                let it = autoscaler::reconcile::Reconciler::new(
+                    autoscalers.clone(),
+                    pods.clone(),
+                    api,
+                    recorder,
+                    options.world,
+                    settings,
+                );
+                spawn(&mut workers, *controller, it, queues.autoscalers.clone(), options, shutdown);
+            }
+            Controller::Metrics => {}
         }
     }
+    // Caches that only answer need their watches for as long.
+    shutdown.cancelled().await;
     while workers.join_next().await.is_some() {}
 }
 
@@ -270,16 +315,19 @@ fn spawn<R: Reconcile>(
 /// Starts the watches that the chosen controllers need. What it returns resolves when their first lists are in.
 fn watch(
     client: &Client,
-    wanted: &[Controller],
+    options: &Options,
     stores: &Stores,
     queues: &Queues,
     tasks: &mut JoinSet<()>,
     shutdown: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let config = watcher::Config::default;
-    let has = |it| wanted.contains(&it);
-    let (has_sets, has_deployments) = (has(Controller::ReplicaSet), has(Controller::Deployment));
-    let has_controllers = has(Controller::ReplicationController);
+    let has = |it| options.controllers.contains(&it);
+    let measures = has(Controller::Metrics);
+    let has_sets = has(Controller::ReplicaSet) || measures;
+    let has_deployments = has(Controller::Deployment) || measures;
+    let has_controllers = has(Controller::ReplicationController) || measures;
+    let has_autoscalers = has(Controller::Autoscaler);
 
     let pods = Api::<Pod>::all(client.clone());
     let (to, known) = (queues.clone(), stores.clone());
@@ -307,6 +355,25 @@ fn watch(
         let api = raw::<Deployment>(client);
         tasks.spawn(reflect(api, config(), narrow, stores.deployments.clone(), on_change, shutdown.clone()));
     }
+    if has_autoscalers {
+        // Only time wakes them: one period after they are first seen, and from then on.
+        let (to, first) = (queues.autoscalers.clone(), options.autoscaler.period.unsigned_abs());
+        let on_change = move |change: Change<AutoscalerView>| match (&change.old, &change.new) {
+            (None, Some(new)) => to.add_after(new.key.clone(), first),
+            (Some(old), None) => to.add(old.key.clone()),
+            _ => {}
+        };
+        let narrow = |it| narrow(it, |raw| Ok(AutoscalerView::narrow(raw)));
+        let api = raw::<HorizontalPodAutoscaler>(client);
+        tasks.spawn(reflect(api, config(), narrow, stores.autoscalers.clone(), on_change, shutdown.clone()));
+    }
+    if measures {
+        let narrow = |it: DynamicObject| NamedView::narrow(it.metadata);
+        let api = raw::<StatefulSet>(client);
+        tasks.spawn(reflect(api, config(), narrow, stores.stateful_sets.clone(), drop, shutdown.clone()));
+        let api = raw::<Node>(client);
+        tasks.spawn(reflect(api, config(), narrow, stores.nodes.clone(), drop, shutdown.clone()));
+    }
     let stores = stores.clone();
     async move {
         stores.pods.synced().await;
@@ -318,6 +385,13 @@ fn watch(
         }
         if has_deployments {
             stores.deployments.synced().await;
+        }
+        if has_autoscalers {
+            stores.autoscalers.synced().await;
+        }
+        if measures {
+            stores.stateful_sets.synced().await;
+            stores.nodes.synced().await;
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::k8s::write::Kind;
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;
 use crate::model::selector::LabelSelector;
+use crate::workload::usage::PREFIX;
 
 /// core/v1 Pod.
 pub const PODS: Kind = Kind { api_version: "v1", kind: "Pod", plural: "pods", word: "pod" };
@@ -39,8 +40,41 @@ pub const DEPLOYMENTS: Kind =
 pub const STATEFUL_SETS: Kind =
     Kind { api_version: "apps/v1", kind: "StatefulSet", plural: "statefulsets", word: "statefulset" };
 
+/// autoscaling/v2 HorizontalPodAutoscaler.
+pub const AUTOSCALERS: Kind = Kind {
+    api_version: "autoscaling/v2",
+    kind: "HorizontalPodAutoscaler",
+    plural: "horizontalpodautoscalers",
+    word: "horizontalpodautoscaler",
+};
+
 /// Lower goes first when pods have to go (KEP-2255).
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// An object of which only name and annotations matter here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedView {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl NamedView {
+    /// Narrows any object.
+    pub fn narrow(meta: ObjectMeta) -> Option<Self> {
+        Some(Self {
+            key: ObjectKey::new(meta.namespace.unwrap_or_default(), meta.name?),
+            uid: meta.uid.unwrap_or_default(),
+            resource_version: meta.resource_version.unwrap_or_default(),
+            annotations: meta.annotations.unwrap_or_default(),
+        })
+    }
+}
 
 /// The controller reference of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +202,8 @@ pub struct PodView {
     pub requests: Vec<Requests>,
     /// Requests of the pod as a whole (KEP-2837).
     pub pod_requests: Option<Requests>,
+    /// Annotations that say what a simulated pod uses.
+    pub simulation: BTreeMap<String, String>,
 }
 
 impl PodView {
@@ -176,6 +212,11 @@ impl PodView {
         let key = ObjectKey::new(pod.metadata.namespace.clone()?, pod.metadata.name.clone()?);
         let owner = controller_of(&pod.metadata);
         let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+        let annotations = pod.metadata.annotations.iter().flatten();
+        let simulation = annotations
+            .filter(|it| it.0.starts_with(PREFIX))
+            .map(|it| (it.0.clone(), it.1.clone()))
+            .collect();
         let cost = pod.metadata.annotations.as_ref().and_then(|it| it.get(DELETION_COST));
         let ready = status.conditions.into_iter().flatten().find(|it| it.type_ == "Ready");
         let sidecars: Vec<_> = spec
@@ -222,6 +263,7 @@ impl PodView {
             node: spec.node_name.unwrap_or_default(),
             restarts: most(&mut status.container_statuses.iter().flatten().map(|it| it.restart_count)),
             sidecar_restarts,
+            simulation,
         })
     }
 

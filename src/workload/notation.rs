@@ -60,6 +60,7 @@ fn pod(notation: &str) -> PodView {
         sidecar_restarts: 0,
         requests: Vec::new(),
         pod_requests: None,
+        simulation: std::collections::BTreeMap::new(),
     };
     while let Some(mark) = rest.chars().next() {
         rest = &rest[1..];
