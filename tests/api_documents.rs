@@ -48,7 +48,11 @@ fn complete_manifests_are_accepted_word_for_word() {
             let printed = kubectl.ok(&format!("apply -f {}", path(name)));
             assert!(!printed.to_lowercase().contains("warning"), "{name}: {printed}");
             let again = kubectl.ok(&format!("apply -f {}", path(name)));
-            assert!(again.lines().all(|it| it.ends_with(" unchanged")), "{name}: {again}");
+            // Clients cannot tell that nothing changes by the nulls of a printed dry run, the defaults in the claim
+            // templates of a set, and text that is stored as base64.
+            let always = ["dry-run-deployment", "secret-demo-stringdata"];
+            let odd = |line: &str| line.starts_with("statefulset.") || always.contains(name);
+            assert!(again.lines().all(|it| it.ends_with(" unchanged") || odd(it)), "{name}: {again}");
         }
         // The replicated variant has the same names.
         kubectl.ok("delete sts,svc,cm,secret mysql mysql-config mysql-secret --ignore-not-found");
@@ -160,12 +164,58 @@ fn manifests_come_out_of_dry_runs() {
         );
         assert_eq!(rows(&kubectl.ok("get hpa nginx"))[0][1], "Deployment/nginx");
         assert_eq!(
-            kubectl.ok("get hpa.v1.autoscaling nginx -o jsonpath={.spec.targetCPUUtilizationPercentage}"),
+            kubectl.ok("get horizontalpodautoscalers.v1.autoscaling nginx -o jsonpath={.spec.targetCPUUtilizationPercentage}"),
             "50"
         );
-        let metric =
-            "get hpa.v2.autoscaling nginx -o jsonpath={.spec.metrics[0].resource.target.averageUtilization}";
+        let metric = "get horizontalpodautoscalers.v2.autoscaling nginx -o jsonpath={.spec.metrics[0].resource.target.averageUtilization}";
         assert_eq!(kubectl.ok(metric), "50");
+    }
+}
+
+/// As the document prints it.
+#[test]
+fn fields_are_explained() {
+    for binary in kubectls() {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        // Older clients read the v2 document, which has no schemas.
+        if kubectl.ok("version --client -o json").contains("\"minor\": \"20\"") {
+            continue;
+        }
+        let strategy = kubectl.ok("explain deployment.spec.strategy");
+        for line in [
+            "FIELD: strategy <DeploymentStrategy>",
+            "    The deployment strategy to use to replace existing pods with new ones.",
+            "    DeploymentStrategy describes how to replace existing pods with new ones.",
+            "  rollingUpdate\t<RollingUpdateDeployment>",
+            "  enum: Recreate, RollingUpdate",
+            "    Possible enum values:",
+            "     - `\"Recreate\"` Kill all existing pods before creating new ones.",
+        ] {
+            assert!(strategy.lines().any(|it| it == line), "{line:?} missing in {strategy}");
+        }
+        let rolling = kubectl.ok("explain deployment.spec.strategy.rollingUpdate");
+        assert!(rolling.contains("  maxSurge\t<IntOrString>"), "{rolling}");
+        for kind in
+            ["pod", "sts", "svc", "pv", "pvc", "hpa", "job", "ingress", "volumesnapshot", "endpointslice"]
+        {
+            assert!(kubectl.ok(&format!("explain {kind} --recursive")).contains("metadata"), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn evictions_ask_the_budget() {
+    for binary in kubectls().into_iter().rev().take(1) {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        kubectl.ok(&format!("apply -f {}", path("headless-service")));
+        kubectl.ok(&format!("apply -f {}", path("web")));
+        kubectl.ok("rollout status sts/web --timeout=60s");
+        kubectl.ok("create pdb web --selector=app=nginx --min-available=3");
+        let said = kubectl.fails("drain sim-0 --ignore-daemonsets --timeout=1s");
+        assert!(said.contains("violate the pod's disruption budget"), "{said}");
+        assert_eq!(kubectl.ok("get pods -l app=nginx -o name").lines().count(), 3);
     }
 }
 
@@ -178,13 +228,15 @@ fn kinds_that_are_only_stored() {
         let created = kubectl.ok(&format!("apply -f {file}"));
         assert_eq!(created.lines().filter(|it| it.ends_with(" created")).count(), 10, "{created}");
         let again = kubectl.ok(&format!("apply -f {file}"));
-        assert!(again.lines().all(|it| it.ends_with(" unchanged")), "{again}");
+        // kubectl 1.20 does not know batch/v1 CronJob and merges it without keys.
+        let changed = again.lines().filter(|it| !it.ends_with(" unchanged"));
+        assert!(changed.clone().all(|it| it.starts_with("cronjob")), "{again}");
         let job = kubectl.json("get job report");
         assert_eq!(job["spec"]["backoffLimit"], 6);
         let uid = job["metadata"]["uid"].as_str().expect("a uid");
         let selector = &job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"];
         assert_eq!(selector, uid);
-        assert_eq!(rows(&kubectl.ok("get cronjob nightly"))[0][1..4], ["0", "3", "*"]);
+        assert_eq!(rows(&kubectl.ok("get cronjob nightly"))[0][1..4], ["0 3 * * *", "<none>", "False"]);
         assert_eq!(rows(&kubectl.ok("get ingress shop"))[0][..3], ["shop", "<none>", "shop.example"]);
         assert_eq!(rows(&kubectl.ok("get netpol closed"))[0][..2], ["closed", "app=db"]);
         assert_eq!(rows(&kubectl.ok("get rolebinding readers"))[0][..2], ["readers", "Role/reader"]);

@@ -28,7 +28,9 @@ pub fn respond(path: &[&str], query: &Query, accept: Option<&str>) -> Result<Res
         ["api", version] => found(discovery::resource_list("", version)),
         ["apis", group] => found(discovery::group(group)),
         ["apis", group, version] => found(discovery::resource_list(group, version)),
-        ["openapi", "v2"] => Ok(typed_response(200, openapi::V2_CONTENT_TYPE, Body::empty())),
+        ["openapi", "v2"] => {
+            Ok(typed_response(200, openapi::V2_CONTENT_TYPE, Body::from(openapi::document_v2())))
+        }
         ["openapi", "v3"] => Ok(value(200, &openapi::index())),
         ["openapi", "v3", "api", version] => openapi_document("", version, query),
         ["openapi", "v3", "apis", group, version] => openapi_document(group, version, query),
@@ -57,7 +59,7 @@ fn discovery_root(root: Root, accept: Option<&str>) -> Result<Response, Status> 
 /// A group document. With the right `?hash=` clients may keep it for good.
 fn openapi_document(group: &str, version: &str, query: &Query) -> Result<Response, Status> {
     let document = openapi::document(group, version).ok_or_else(Status::no_such_path)?;
-    let hash = openapi::hash(&document);
+    let hash = openapi::hash(group, version);
     let mut response = json_response(200, document);
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));

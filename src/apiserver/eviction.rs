@@ -54,10 +54,10 @@ pub fn evict(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     let Some(pod) = writer.get(call.target.resource, &call.target.key()) else {
         return Err(Status::not_found(call.target.resource, name));
     };
-    if !ignores_budgets(&pod.value) {
-        if let Some(budget) = budget_of(&writer, &pod.value)? {
-            ask(&mut writer, &budget, &pod.value, &server.now_text(), options.commit)?;
-        }
+    if !ignores_budgets(&pod.value)
+        && let Some(budget) = budget_of(&writer, &pod.value)?
+    {
+        ask(&mut writer, &budget, &pod.value, &server.now_text(), options.commit)?;
     }
     delete::remove(server, &mut writer, &call.target, &options)?;
     Ok(Status::success(201))

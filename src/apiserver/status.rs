@@ -242,10 +242,9 @@ impl Status {
     /// 429: a disruption budget does not allow an eviction now.
     pub fn disruption_budget(why: &str) -> Self {
         let message = "Cannot evict pod as it would violate the pod's disruption budget.";
-        let mut status = Self::new(429, "TooManyRequests", message)
-            .causes(vec![json!({"reason": "DisruptionBudget", "message": why})]);
-        status.details["retryAfterSeconds"] = json!(10);
-        status
+        // Without retryAfterSeconds, as upstream: clients decide themselves how long they try.
+        Self::new(429, "TooManyRequests", message)
+            .causes(vec![json!({"reason": "DisruptionBudget", "message": why})])
     }
 
     /// 429: more watches than the server keeps open.

@@ -5,12 +5,14 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A request for a snapshot of a claim.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshot")]
 pub struct VolumeSnapshot {
     /// `snapshot.storage.k8s.io/v1`.
     pub api_version: String,
@@ -26,8 +28,9 @@ pub struct VolumeSnapshot {
 }
 
 /// What a snapshot is taken of.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotSpec")]
 pub struct VolumeSnapshotSpec {
     /// Where the snapshot comes from; immutable.
     pub source: VolumeSnapshotSource,
@@ -37,8 +40,9 @@ pub struct VolumeSnapshotSpec {
 }
 
 /// Exactly one of a claim and an existing content.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotSource")]
 pub struct VolumeSnapshotSource {
     /// Claim in the namespace of the snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,8 +53,9 @@ pub struct VolumeSnapshotSource {
 }
 
 /// What became of a snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotStatus")]
 pub struct VolumeSnapshotStatus {
     /// The content bound to the snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,8 +78,9 @@ pub struct VolumeSnapshotStatus {
 }
 
 /// Why a snapshot is not ready.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotError")]
 pub struct VolumeSnapshotError {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,8 +91,9 @@ pub struct VolumeSnapshotError {
 }
 
 /// How snapshots are taken and what happens to them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotClass")]
 pub struct VolumeSnapshotClass {
     /// `snapshot.storage.k8s.io/v1`.
     pub api_version: String,
@@ -104,8 +111,9 @@ pub struct VolumeSnapshotClass {
 }
 
 /// A snapshot in the storage system.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotContent")]
 pub struct VolumeSnapshotContent {
     /// `snapshot.storage.k8s.io/v1`.
     pub api_version: String,
@@ -121,8 +129,9 @@ pub struct VolumeSnapshotContent {
 }
 
 /// What a content is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotContentSpec")]
 pub struct VolumeSnapshotContentSpec {
     /// The snapshot bound to it.
     pub volume_snapshot_ref: ObjectReference,
@@ -141,8 +150,9 @@ pub struct VolumeSnapshotContentSpec {
 }
 
 /// Exactly one of a volume and an existing snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotContentSource")]
 pub struct VolumeSnapshotContentSource {
     /// Handle of the volume it is taken of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,8 +163,9 @@ pub struct VolumeSnapshotContentSource {
 }
 
 /// State of a content.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "io.k8s.snapshot.storage.v1.VolumeSnapshotContentStatus")]
 pub struct VolumeSnapshotContentStatus {
     /// Handle of the snapshot in the storage system.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -110,8 +110,10 @@ impl Real {
                 "--unsafe-no-fsync".to_owned(),
             ],
         );
-        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-        std::fs::write(path("accounts.key"), key).expect("written");
+        // Of an elliptic curve: the API server reads the private one as PKCS #8, the public one only on its own.
+        let key = rcgen::KeyPair::generate().expect("a key");
+        std::fs::write(path("accounts.key"), key.serialize_pem()).expect("written");
+        std::fs::write(path("accounts.pub"), key.public_key_pem()).expect("written");
         std::fs::write(path("tokens.csv"), "test,test,test,system:masters\n").expect("written");
         start(
             "kube-apiserver",
@@ -123,11 +125,11 @@ impl Real {
                 format!("--token-auth-file={}", path("tokens.csv")),
                 "--authorization-mode=RBAC".to_owned(),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", path("accounts.key")),
+                format!("--service-account-key-file={}", path("accounts.pub")),
                 format!("--service-account-signing-key-file={}", path("accounts.key")),
                 "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-                // Accounts are made by a loop that does not run here.
-                "--disable-admission-plugins=ServiceAccount".to_owned(),
+                // The loops that make accounts and remove the taint of a new node do not run here.
+                "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".to_owned(),
                 "--endpoint-reconciler-type=none".to_owned(),
             ],
         );
@@ -153,7 +155,8 @@ impl Real {
                 "--secure-port=0".to_owned(),
             ],
         );
-        kubectl.ok(&format!("create -f {}", crate::common::fixture("real/standard.yaml").display()));
+        kubectl.ok(&format!("create -f {}", crate::common::fixture("real").display()));
+        kubectl.ok("wait --for=condition=Established --timeout=30s crd --all");
         let node = simulate(&kubeconfig);
         Self { node, processes, folder }
     }

@@ -22,13 +22,13 @@ pub fn find(api_version: &str, kind: &str) -> Option<&'static [Field]> {
         ("authentication.k8s.io/v1", "SelfSubjectReview") => SELF_SUBJECT_REVIEW,
         ("authentication.k8s.io/v1", "TokenRequest") => TOKEN_REQUEST,
         ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => SELF_SUBJECT_ACCESS_REVIEW,
-        _ => return None,
+        _ => return super::more::find(api_version, kind),
     })
 }
 
-const METADATA: Field = (1, "metadata", One, PlainObject(OBJECT_META));
+pub(super) const METADATA: Field = (1, "metadata", One, PlainObject(OBJECT_META));
 
-static OBJECT_META: &[Field] = &[
+pub(super) static OBJECT_META: &[Field] = &[
     (1, "name", One, Text),
     (2, "generateName", One, Text),
     (3, "namespace", One, Text),
@@ -122,7 +122,7 @@ static SERVICE_PORT: &[Field] = &[
     (6, "appProtocol", One, Text),
 ];
 
-static LABEL_SELECTOR: &[Field] = &[
+pub(super) static LABEL_SELECTOR: &[Field] = &[
     (1, "matchLabels", One, TextMap),
     (
         2,
@@ -156,7 +156,7 @@ static DEPLOYMENT_STRATEGY: &[Field] = &[
     ),
 ];
 
-static POD_TEMPLATE: &[Field] = &[METADATA, (2, "spec", One, PlainObject(POD_SPEC))];
+pub(super) static POD_TEMPLATE: &[Field] = &[METADATA, (2, "spec", One, PlainObject(POD_SPEC))];
 
 /// What generators fill in; a pod with more than this comes from a file, and files are sent as JSON.
 static POD_SPEC: &[Field] = &[

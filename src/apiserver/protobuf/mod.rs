@@ -6,6 +6,7 @@
 //! Source: apimachinery `pkg/runtime/serializer/protobuf/protobuf.go`, `k8s.io/api/*/generated.proto`.
 
 mod messages;
+mod more;
 mod wire;
 
 use crate::apiserver::status::Status;
@@ -40,6 +41,7 @@ enum Type {
     TextMap,
     BytesMap,
     QuantityMap,
+    Quantity,
     /// What the server sets itself; not decoded.
     Ignored,
 }
@@ -143,6 +145,7 @@ fn value(wire: Wire<'_>, type_: Type, depth: usize) -> Result<Option<Value>, Str
         }
         (Type::Time, Wire::Bytes(bytes)) => time(bytes)?,
         (Type::IntOrText, Wire::Bytes(bytes)) => Some(int_or_text(bytes)?),
+        (Type::Quantity, Wire::Bytes(bytes)) => Some(quantity(bytes)?.into()),
         (type_, _) => return Err(format!("wire type does not fit {type_:?}")),
     })
 }
@@ -172,6 +175,16 @@ fn int_or_text(bytes: &[u8]) -> Result<Value, String> {
     Ok(if is_text { text.into() } else { number.into() })
 }
 
+fn quantity(bytes: &[u8]) -> Result<String, String> {
+    let mut quantity = String::new();
+    for item in Reader::new(bytes) {
+        if let (1, Wire::Bytes(bytes)) = item? {
+            quantity = String::from_utf8_lossy(bytes).into_owned();
+        }
+    }
+    Ok(quantity)
+}
+
 fn map_entry(bytes: &[u8], type_: Type) -> Result<(String, Value), String> {
     let (mut key, mut value) = (String::new(), &[][..]);
     for item in Reader::new(bytes) {
@@ -184,15 +197,7 @@ fn map_entry(bytes: &[u8], type_: Type) -> Result<(String, Value), String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let value = match type_ {
         Type::BytesMap => STANDARD.encode(value),
-        Type::QuantityMap => {
-            let mut quantity = String::new();
-            for item in Reader::new(value) {
-                if let (1, Wire::Bytes(bytes)) = item? {
-                    quantity = text(bytes);
-                }
-            }
-            quantity
-        }
+        Type::QuantityMap => quantity(value)?,
         _ => text(value),
     };
     Ok((key, value.into()))

@@ -166,7 +166,7 @@ fn cron_job(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         text_or(&spec["schedule"], ""),
         text_or(&spec["timeZone"], "<none>"),
-        (spec["suspend"] == true).to_string().into(),
+        if spec["suspend"] == true { "True" } else { "False" }.into(),
         list(&status["active"]).len().into(),
         if last.is_string() { age(timestamp(last), now).into() } else { "<none>".into() },
         created(object, now),

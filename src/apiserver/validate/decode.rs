@@ -1,70 +1,26 @@
 //! Type errors and unknown fields, found by decoding into the kind's k8s-openapi type.
 
 use crate::apiserver::defaults;
+use crate::apiserver::kinds::{self, Visitor};
 use crate::apiserver::resources::Resource;
-use crate::model::snapshots;
-use k8s_openapi::api::{
-    apps::v1 as apps, autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling, batch::v1 as batch,
-    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
-    networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac, storage::v1 as storage,
-};
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as registration;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// Decodes and encodes again.
-fn round_trip(resource: &Resource, object: Value) -> Option<Result<Value, String>> {
-    fn through<T: DeserializeOwned + Serialize>(object: Value) -> Result<Value, String> {
-        let typed: T = serde_json::from_value(object).map_err(|it| it.to_string())?;
+struct RoundTrip(Value);
+
+impl Visitor for RoundTrip {
+    type Output = Result<Value, String>;
+
+    fn visit<T: DeserializeOwned + Serialize + JsonSchema>(self) -> Self::Output {
+        let typed: T = serde_json::from_value(self.0).map_err(|it| it.to_string())?;
         serde_json::to_value(typed).map_err(|it| it.to_string())
     }
-    let decoded = match (resource.group, resource.kind) {
-        ("", "Namespace") => through::<core::Namespace>(object),
-        ("", "Node") => through::<core::Node>(object),
-        ("", "Service") => through::<core::Service>(object),
-        ("", "Endpoints") => through::<core::Endpoints>(object),
-        ("", "Pod") => through::<core::Pod>(object),
-        ("", "PersistentVolumeClaim") => through::<core::PersistentVolumeClaim>(object),
-        ("", "PersistentVolume") => through::<core::PersistentVolume>(object),
-        ("", "ConfigMap") => through::<core::ConfigMap>(object),
-        ("", "Secret") => through::<core::Secret>(object),
-        ("", "ServiceAccount") => through::<core::ServiceAccount>(object),
-        ("", "Event") => through::<core::Event>(object),
-        ("", "ReplicationController") => through::<core::ReplicationController>(object),
-        ("apps", "StatefulSet") => through::<apps::StatefulSet>(object),
-        ("apps", "Deployment") => through::<apps::Deployment>(object),
-        ("apps", "ReplicaSet") => through::<apps::ReplicaSet>(object),
-        ("apps", "DaemonSet") => through::<apps::DaemonSet>(object),
-        ("apps", "ControllerRevision") => through::<apps::ControllerRevision>(object),
-        ("autoscaling", "HorizontalPodAutoscaler") if resource.version == "v1" => {
-            through::<autoscaling_v1::HorizontalPodAutoscaler>(object)
-        }
-        ("autoscaling", "HorizontalPodAutoscaler") => through::<autoscaling::HorizontalPodAutoscaler>(object),
-        ("batch", "Job") => through::<batch::Job>(object),
-        ("batch", "CronJob") => through::<batch::CronJob>(object),
-        ("networking.k8s.io", "Ingress") => through::<networking::Ingress>(object),
-        ("networking.k8s.io", "IngressClass") => through::<networking::IngressClass>(object),
-        ("networking.k8s.io", "NetworkPolicy") => through::<networking::NetworkPolicy>(object),
-        ("rbac.authorization.k8s.io", "ClusterRole") => through::<rbac::ClusterRole>(object),
-        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => through::<rbac::ClusterRoleBinding>(object),
-        ("rbac.authorization.k8s.io", "Role") => through::<rbac::Role>(object),
-        ("rbac.authorization.k8s.io", "RoleBinding") => through::<rbac::RoleBinding>(object),
-        ("apiregistration.k8s.io", "APIService") => through::<registration::APIService>(object),
-        ("snapshot.storage.k8s.io", "VolumeSnapshot") => through::<snapshots::VolumeSnapshot>(object),
-        ("snapshot.storage.k8s.io", "VolumeSnapshotClass") => {
-            through::<snapshots::VolumeSnapshotClass>(object)
-        }
-        ("snapshot.storage.k8s.io", "VolumeSnapshotContent") => {
-            through::<snapshots::VolumeSnapshotContent>(object)
-        }
-        ("coordination.k8s.io", "Lease") => through::<coordination::Lease>(object),
-        ("discovery.k8s.io", "EndpointSlice") => through::<discovery::EndpointSlice>(object),
-        ("events.k8s.io", "Event") => through::<events::Event>(object),
-        ("policy", "PodDisruptionBudget") => through::<policy::PodDisruptionBudget>(object),
-        ("storage.k8s.io", "StorageClass") => through::<storage::StorageClass>(object),
-        _ => return None,
-    };
-    Some(decoded)
+}
+
+fn round_trip(resource: &Resource, object: Value) -> Option<Result<Value, String>> {
+    kinds::visit(resource, RoundTrip(object))
 }
 
 /// What the decoder expects: kind and version present, no nulls, quantities as text.

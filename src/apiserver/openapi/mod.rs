@@ -1,0 +1,146 @@
+//! OpenAPI documents.
+//!
+//! v3: the schemas of all kinds and the operations clients look at: kubectl ≥ 1.27 reads there whether the
+//! server validates fields, and what `explain` prints. The body of PATCH is left out on purpose: the schemas
+//! have no merge keys, which would make kubectl ≥ 1.30 treat merge lists as atomic, while without a body it
+//! uses its compiled-in types.
+//! v2, for clients before 1.29: the operations without schemas, so that those clients neither validate nor merge
+//! by what is not there.
+
+mod enums;
+mod schemas;
+mod v2;
+
+pub use v2::document as document_v2;
+
+use crate::apiserver::discovery::group_versions;
+use crate::apiserver::resources::{RESOURCES, Resource, Scope};
+use serde_json::{Map, Value, json};
+
+/// Content-Type of the v2 document. Clients ask with `@` before the version; echoing that breaks them.
+pub const V2_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// `api/v1` or `apis/{group}/{version}`.
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// `/openapi/v3`.
+pub fn index() -> Value {
+    let mut paths = Map::new();
+    for (group, version) in group_versions() {
+        let path = path_of(group, version);
+        let url = format!("/openapi/v3/{path}?hash={}", hash(group, version));
+        paths.insert(path, json!({"serverRelativeURL": url}));
+    }
+    json!({"paths": paths})
+}
+
+/// `/openapi/v3/…` of one group; `None` when it is not served.
+pub fn document(group: &str, version: &str) -> Option<Vec<u8>> {
+    if !group_versions().contains(&(group, version)) {
+        return None;
+    }
+    let served = || RESOURCES.iter().filter(|it| it.group == group && it.version == version);
+    let mut paths = Map::new();
+    for resource in served() {
+        let root = path_of(group, version);
+        let scope = if resource.scope == Scope::Namespaced { "namespaces/{namespace}/" } else { "" };
+        let collection = format!("/{root}/{scope}{}", resource.plural);
+        let item = format!("{collection}/{{name}}");
+        let write = |action: &str| operation(resource, action, WRITE);
+        let (mut many, mut one) = (json!({"get": operation(resource, "list", &[])}), json!({}));
+        one["get"] = operation(resource, "get", &[]);
+        if resource.is_stored() {
+            many["post"] = write("post");
+            many["delete"] = operation(resource, "deletecollection", &[]);
+            one["put"] = write("put");
+            one["patch"] = operation(resource, "patch", PATCH);
+            one["delete"] = operation(resource, "delete", &[("dryRun", "string")]);
+        }
+        paths.insert(collection, many);
+        paths.insert(item, one);
+    }
+    let document = json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": crate::apiserver::version::GIT_VERSION},
+        "paths": paths,
+        "components": {"schemas": schemas::of(served())},
+    });
+    Some(serde_json::to_vec(&document).expect("a JSON value always serialises"))
+}
+
+/// Query parameters of POST and PUT.
+const WRITE: &[(&str, &str)] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+/// Query parameters of PATCH.
+const PATCH: &[(&str, &str)] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
+
+fn operation(resource: &Resource, action: &str, parameters: &[(&str, &str)]) -> Value {
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|(name, kind)| json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}}))
+        .collect();
+    json!({
+        "operationId": format!("{action}{}", resource.kind),
+        "parameters": parameters,
+        "responses": {"200": {"description": "OK"}},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": schemas::gvk(resource),
+    })
+}
+
+/// Changes when documents do: raise it with their content.
+const EDITION: u32 = 1;
+
+/// What names the content of one document, without making it: documents change with the build only.
+pub fn hash(group: &str, version: &str) -> String {
+    let text = format!("{} {EDITION} {group}/{version}", crate::apiserver::version::GIT_VERSION);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016X}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(group: &str, version: &str) -> Value {
+        serde_json::from_slice(&document(group, version).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_index_names_every_group_document() {
+        let index = index();
+        let paths = index["paths"].as_object().unwrap();
+        assert!(paths.contains_key("api/v1") && paths.contains_key("apis/apps/v1"));
+        let patch = &parsed("apps", "v1")["paths"]["/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"]
+            ["patch"];
+        assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "StatefulSet");
+        assert!(patch.get("requestBody").is_none());
+    }
+
+    #[test]
+    fn every_kind_has_a_schema_and_no_reference_leads_nowhere() {
+        for (group, version) in group_versions() {
+            let document = parsed(group, version);
+            let schemas = document["components"]["schemas"].as_object().unwrap();
+            for resource in RESOURCES.iter().filter(|it| it.group == group && it.version == version) {
+                let described = schemas
+                    .values()
+                    .any(|it| it["x-kubernetes-group-version-kind"][0] == super::schemas::gvk(resource));
+                assert!(described || !resource.is_stored(), "{}", resource.kind);
+            }
+            let text = document.to_string();
+            for reference in text.split("\"#/components/schemas/").skip(1) {
+                let name = reference.split('"').next().unwrap();
+                assert!(schemas.contains_key(name), "{name}");
+            }
+        }
+        let strategy =
+            &parsed("apps", "v1")["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentStrategy"];
+        assert_eq!(strategy["properties"]["type"]["enum"], json!(["Recreate", "RollingUpdate"]));
+    }
+}
