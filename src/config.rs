@@ -54,7 +54,7 @@ pub struct Config {
     /// Components to run, as in kube-controller-manager: a comma-separated list of names, `*` for those that are on by
     /// default, `-name` to leave one out. `dns`, `statefulset`, `endpointslice` and `endpointslice-mirroring` are on by
     /// default; in `up`, where no cluster brings them, `endpoints`, `replicationcontroller`, `replicaset`, `deployment`,
-    /// `autoscaler` and `metrics` too. Default: `*` for `up`, `dns` for `run`.
+    /// `autoscaler`, `disruption` and `metrics` too. Default: `*` for `up`, `dns` for `run`.
     pub components: Option<String>,
     /// UDP and TCP addresses of the DNS server. Default: `127.0.0.1:1053` for `up`, `[::]:1053` for `run`.
     pub dns_listen: Vec<SocketAddr>,
@@ -283,11 +283,12 @@ pub enum Component {
 
 impl Component {
     /// Every component, in the order they start.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Workload(workload::Controller::ReplicationController),
         Self::Workload(workload::Controller::ReplicaSet),
         Self::Workload(workload::Controller::Deployment),
         Self::Workload(workload::Controller::Autoscaler),
+        Self::Workload(workload::Controller::Disruption),
         Self::Workload(workload::Controller::Metrics),
         Self::StatefulSet,
         Self::EndpointSlice,
@@ -690,7 +691,7 @@ mod tests {
                 "dsn",
                 Err(
                     "\"dsn\" is not a component; known are replicationcontroller, replicaset, deployment, autoscaler, \
-                     metrics, statefulset, endpointslice, endpointslice-mirroring, endpoints, dns, `*` and `-name`",
+                     disruption, metrics, statefulset, endpointslice, endpointslice-mirroring, endpoints, dns, `*` and `-name`",
                 ),
             ),
         ] {

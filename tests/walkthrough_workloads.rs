@@ -484,3 +484,43 @@ fn an_autoscaler_follows_the_load() {
         });
     }
 }
+
+/// A budget counts the pods of its workload; with nothing to spare it forbids an eviction.
+#[test]
+fn a_budget_says_what_may_be_evicted() {
+    for binary in kubectls() {
+        let ordinal = Ordinal::up_fast(&[]);
+        let kubectl = ordinal.kubectl(&binary);
+        kubectl.ok("create deployment web --image=nginx:1.17 --replicas=3");
+        // kubectl before 1.21 knows no `create pdb` of policy/v1.
+        let directory = tempfile::tempdir().expect("a directory");
+        let apply = |limit: &str| {
+            let file = directory.path().join("pdb.yaml");
+            let head = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: web\n";
+            let spec = format!("spec:\n  {limit}\n  selector:\n    matchLabels:\n      app: web\n");
+            std::fs::write(&file, format!("{head}{spec}")).expect("written");
+            kubectl.ok(&format!("apply -f {}", file.display()));
+        };
+        apply("maxUnavailable: 1");
+        wait_for("one disruption to be allowed", || {
+            let it = kubectl.json("get pdb web");
+            let status = &it["status"];
+            let counts = ["expectedPods", "desiredHealthy", "currentHealthy", "disruptionsAllowed"]
+                .map(|key| status[key].as_i64());
+            if counts == [Some(3), Some(2), Some(3), Some(1)] { Ok(()) } else { Err(status.to_string()) }
+        });
+        let text = kubectl.ok("get pdb");
+        assert!(
+            text.starts_with("NAME   MIN AVAILABLE   MAX UNAVAILABLE   ALLOWED DISRUPTIONS   AGE\n"),
+            "{text}"
+        );
+        kubectl.ok("delete pdb web");
+        apply("minAvailable: 3");
+        wait_until("no disruption to be allowed", || {
+            let status = kubectl.json("get pdb web")["status"].clone();
+            status["currentHealthy"] == 3 && status["disruptionsAllowed"] == 0
+        });
+        let conditions = kubectl.json("get pdb web")["status"]["conditions"].clone();
+        assert_eq!(conditions[0]["reason"], "InsufficientPods", "{conditions}");
+    }
+}

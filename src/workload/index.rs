@@ -2,6 +2,7 @@
 
 use super::autoscaler::model::AutoscalerView;
 use super::deployment::model::DeploymentView;
+use super::disruption::BudgetView;
 use super::model::{CONTROLLERS, DEPLOYMENTS, NamedView, Owner, PodView, SETS, SetKind, SetView};
 use crate::k8s::watch::{Cached, Change, Store, parse_version};
 use crate::model::ObjectKey;
@@ -22,7 +23,7 @@ macro_rules! cached {
     )*};
 }
 
-cached!(PodView, SetView, DeploymentView, AutoscalerView, NamedView);
+cached!(PodView, SetView, DeploymentView, AutoscalerView, NamedView, BudgetView);
 
 /// Bucket of what a UID controls.
 pub fn owned(uid: &str) -> String {
@@ -56,6 +57,19 @@ pub fn set_buckets(set: &SetView) -> Vec<String> {
 /// Buckets of a Deployment.
 pub fn deployment_buckets(deployment: &DeploymentView) -> Vec<String> {
     vec![within(&deployment.key.namespace)]
+}
+
+/// Buckets of a budget.
+pub fn budget_buckets(budget: &BudgetView) -> Vec<String> {
+    vec![within(&budget.key.namespace)]
+}
+
+/// Budgets that guard a pod now, or did before it changed.
+pub fn budgets_of_pod(change: &Change<PodView>, budgets: &Store<BudgetView>) -> Vec<ObjectKey> {
+    let Some(pod) = change.new.as_ref().or(change.old.as_ref()) else { return Vec::new() };
+    let guards = |it: &BudgetView| change.old.iter().chain(&change.new).any(|pod| it.guards(&pod.labels));
+    let all = budgets.by_index(&within(&pod.key.namespace));
+    all.into_iter().filter(|it| guards(it)).map(|it| it.key.clone()).collect()
 }
 
 /// Sets of one kind that a changed pod concerns: its owner before and after; an orphan that came or changed concerns

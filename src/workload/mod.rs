@@ -14,12 +14,15 @@ mod apply;
 pub mod autoscaler;
 pub mod claim;
 pub mod deployment;
+pub mod disruption;
 pub mod hash;
 pub mod index;
 pub mod model;
 pub mod replicas;
 pub mod usage;
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod notation;
 #[cfg(test)]
@@ -31,6 +34,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -40,6 +44,7 @@ use tracing::warn;
 
 use self::autoscaler::model::AutoscalerView;
 use self::deployment::model::DeploymentView;
+use self::disruption::BudgetView;
 use self::hash::Release;
 use self::model::{NamedView, PodView, SetKind, SetView};
 use crate::k8s::events::{self, Recorder};
@@ -62,6 +67,8 @@ pub enum Controller {
     Deployment,
     /// Sizes, by usage.
     Autoscaler,
+    /// Status of PodDisruptionBudgets.
+    Disruption,
     /// Usage of simulated pods; not a controller, but it looks at the same caches.
     Metrics,
 }
@@ -74,6 +81,7 @@ impl Controller {
             Self::ReplicaSet => "replicaset",
             Self::Deployment => "deployment",
             Self::Autoscaler => "autoscaler",
+            Self::Disruption => "disruption",
             Self::Metrics => "metrics",
         }
     }
@@ -142,6 +150,8 @@ pub struct Stores {
     pub deployments: Store<DeploymentView>,
     /// HorizontalPodAutoscalers.
     pub autoscalers: Store<AutoscalerView>,
+    /// PodDisruptionBudgets.
+    pub budgets: Store<BudgetView>,
     /// StatefulSets, for the usage of their pods.
     pub stateful_sets: Store<NamedView>,
     /// Nodes, likewise.
@@ -156,6 +166,7 @@ impl Default for Stores {
             controllers: Store::indexed_by(index::set_buckets),
             deployments: Store::indexed_by(index::deployment_buckets),
             autoscalers: Store::default(),
+            budgets: Store::indexed_by(index::budget_buckets),
             stateful_sets: Store::default(),
             nodes: Store::default(),
         }
@@ -173,6 +184,8 @@ pub struct Queues {
     pub deployments: Workqueue,
     /// Of autoscalers.
     pub autoscalers: Workqueue,
+    /// Of budgets.
+    pub budgets: Workqueue,
 }
 
 impl Queues {
@@ -187,6 +200,16 @@ impl Queues {
         if let Some(key) = index::recreated_by(change, &stores.sets, &stores.deployments) {
             self.deployments.add(key);
         }
+        for key in index::budgets_of_pod(change, &stores.budgets) {
+            self.budgets.add(key);
+        }
+    }
+
+    /// The size of a workload changed: every budget of its namespace may count it.
+    fn resized(&self, namespace: &str, stores: &Stores) {
+        for it in stores.budgets.by_index(&index::within(namespace)) {
+            self.budgets.add(it.key());
+        }
     }
 
     /// A ReplicaSet changed.
@@ -194,16 +217,28 @@ impl Queues {
         for key in index::deployments_of_set(change, &stores.deployments) {
             self.deployments.add(key);
         }
+        self.if_resized(change, |it| it.replicas, stores);
         key_of(change).into_iter().for_each(|it| self.sets.add(it));
     }
 
+    fn if_resized<T: Cached>(&self, change: &Change<T>, size: impl Fn(&T) -> u32, stores: &Stores) {
+        let before = change.old.as_deref().map(&size);
+        if before != change.new.as_deref().map(&size)
+            && let Some(key) = key_of(change)
+        {
+            self.resized(&key.namespace, stores);
+        }
+    }
+
     /// A ReplicationController changed.
-    pub fn controller(&self, change: &Change<SetView>) {
+    pub fn controller(&self, change: &Change<SetView>, stores: &Stores) {
+        self.if_resized(change, |it| it.replicas, stores);
         key_of(change).into_iter().for_each(|it| self.controllers.add(it));
     }
 
     /// A Deployment changed.
-    pub fn deployment(&self, change: &Change<DeploymentView>) {
+    pub fn deployment(&self, change: &Change<DeploymentView>, stores: &Stores) {
+        self.if_resized(change, |it| it.replicas, stores);
         key_of(change).into_iter().for_each(|it| self.deployments.add(it));
     }
 }
@@ -245,7 +280,7 @@ async fn control(
     shutdown: &CancellationToken,
 ) {
     let mut workers = JoinSet::new();
-    let Stores { pods, sets, controllers, deployments, autoscalers, .. } = stores;
+    let Stores { pods, sets, controllers, deployments, autoscalers, .. } = stores.clone();
     for controller in &options.controllers {
         let (pods, api, recorder) = (pods.clone(), api.clone(), recorder.clone());
         let of_sets = |kind, sets: &Store<SetView>, api, recorder| {
@@ -291,6 +326,10 @@ async fn control(
                 );
                 spawn(&mut workers, *controller, it, queues.autoscalers.clone(), options, shutdown);
             }
+            Controller::Disruption => {
+                let it = disruption::reconcile::Reconciler::new(stores.clone(), api, recorder, options.world);
+                spawn(&mut workers, *controller, it, queues.budgets.clone(), options, shutdown);
+            }
             Controller::Metrics => {}
         }
     }
@@ -323,10 +362,11 @@ fn watch(
 ) -> impl Future<Output = ()> + use<> {
     let config = watcher::Config::default;
     let has = |it| options.controllers.contains(&it);
-    let measures = has(Controller::Metrics);
-    let has_sets = has(Controller::ReplicaSet) || measures;
-    let has_deployments = has(Controller::Deployment) || measures;
-    let has_controllers = has(Controller::ReplicationController) || measures;
+    let (measures, has_budgets) = (has(Controller::Metrics), has(Controller::Disruption));
+    let looks_up = measures || has_budgets;
+    let has_sets = has(Controller::ReplicaSet) || looks_up;
+    let has_deployments = has(Controller::Deployment) || looks_up;
+    let has_controllers = has(Controller::ReplicationController) || looks_up;
     let has_autoscalers = has(Controller::Autoscaler);
 
     let pods = Api::<Pod>::all(client.clone());
@@ -342,15 +382,15 @@ fn watch(
         tasks.spawn(reflect(api, config(), narrow, stores.sets.clone(), on_change, shutdown.clone()));
     }
     if has_controllers {
-        let to = queues.clone();
-        let on_change = move |change| to.controller(&change);
+        let (to, known) = (queues.clone(), stores.clone());
+        let on_change = move |change| to.controller(&change, &known);
         let narrow = |it| narrow(it, |raw| SetView::narrow(SetKind::ReplicationController, raw));
         let api = raw::<ReplicationController>(client);
         tasks.spawn(reflect(api, config(), narrow, stores.controllers.clone(), on_change, shutdown.clone()));
     }
     if has_deployments {
-        let to = queues.clone();
-        let on_change = move |change| to.deployment(&change);
+        let (to, known) = (queues.clone(), stores.clone());
+        let on_change = move |change| to.deployment(&change, &known);
         let narrow = |it| narrow(it, DeploymentView::narrow);
         let api = raw::<Deployment>(client);
         tasks.spawn(reflect(api, config(), narrow, stores.deployments.clone(), on_change, shutdown.clone()));
@@ -366,6 +406,14 @@ fn watch(
         let narrow = |it| narrow(it, |raw| Ok(AutoscalerView::narrow(raw)));
         let api = raw::<HorizontalPodAutoscaler>(client);
         tasks.spawn(reflect(api, config(), narrow, stores.autoscalers.clone(), on_change, shutdown.clone()));
+    }
+    if has_budgets {
+        let to = queues.budgets.clone();
+        let on_change =
+            move |change: Change<BudgetView>| key_of(&change).into_iter().for_each(|it| to.add(it));
+        let narrow = |it| narrow(it, BudgetView::narrow);
+        let api = raw::<PodDisruptionBudget>(client);
+        tasks.spawn(reflect(api, config(), narrow, stores.budgets.clone(), on_change, shutdown.clone()));
     }
     if measures {
         let narrow = |it: DynamicObject| NamedView::narrow(it.metadata);
@@ -388,6 +436,9 @@ fn watch(
         }
         if has_autoscalers {
             stores.autoscalers.synced().await;
+        }
+        if has_budgets {
+            stores.budgets.synced().await;
         }
         if measures {
             stores.stateful_sets.synced().await;

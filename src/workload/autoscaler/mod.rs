@@ -459,7 +459,7 @@ mod tests {
             ("no more than twice",            4, "a b c d",      "400 400 400 400", 8, "True ValidMetricFound"),
             ("no more than the maximum",      6, "a b c d e f",  "400 400 400 400 400 400", 10, "True ValidMetricFound"),
             ("a missing one uses nothing up", 4, "a b c d",      "150 150 150 -",   5, "True ValidMetricFound"),
-            ("an unready one does neither",   2, "a b!^10",      "150 900",         2, "True ValidMetricFound"),
+            ("a pending one does neither",    2, "a b!p",        "150 900",         2, "True ValidMetricFound"),
             ("no samples",                    2, "a b",          "- -",             0, "False FailedGetResourceMetric"),
             ("above the maximum",            12, "a b",          "1 1",            10, ""),
             ("below the minimum",             1, "a",            "1",               2, ""),
