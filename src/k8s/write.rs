@@ -41,58 +41,58 @@ impl Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// 409 AlreadyExists: the name is taken.
-    #[error("{word} {object} already exists", word = .kind.word)]
+    #[error("{word} {object} already exists")]
     AlreadyExists {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
         /// What the API server said.
         message: String,
     },
     /// 409: a precondition did not hold. Look again.
-    #[error("{word} {object} changed after it was observed", word = .kind.word)]
+    #[error("{word} {object} changed after it was observed")]
     Stale {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
         /// What the API server said.
         message: String,
     },
     /// 404: it is gone, or its namespace is.
-    #[error("{word} {object} not found", word = .kind.word)]
+    #[error("{word} {object} not found")]
     NotFound {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
         /// What the API server said.
         message: String,
     },
     /// 403: nothing can be created any more, its namespace is being deleted.
-    #[error("the namespace of {word} {object} is being deleted", word = .kind.word)]
+    #[error("the namespace of {word} {object} is being deleted")]
     NamespaceTerminating {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
     },
     /// 400, 403, 422: permission, quota or an invalid object. A person has to act.
-    #[error("API server rejected the request for {word} {object}", word = .kind.word)]
+    #[error("API server rejected the request for {word} {object}")]
     Rejected {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
         /// The answer.
         source: Box<kube::Error>,
     },
     /// Anything else: whether a write was committed is not known. Retry with backoff.
-    #[error("API server did not take the request for {word} {object}", word = .kind.word)]
+    #[error("API server did not take the request for {word} {object}")]
     Unavailable {
         /// Kind of the object.
-        kind: Kind,
+        word: &'static str,
         /// The object.
         object: ObjectKey,
         /// What happened.
@@ -102,18 +102,18 @@ pub enum WriteError {
 
 impl WriteError {
     fn new(kind: Kind, object: &ObjectKey, source: kube::Error) -> Self {
-        let object = object.clone();
+        let (word, object) = (kind.word, object.clone());
         let kube::Error::Api(status) = &source else {
-            return Self::Unavailable { kind, object, source: Box::new(source) };
+            return Self::Unavailable { word, object, source: Box::new(source) };
         };
         let message = status.message.clone();
         match (status.code, status.reason.as_str()) {
-            (409, "AlreadyExists") => Self::AlreadyExists { kind, object, message },
-            (409, _) => Self::Stale { kind, object, message },
-            (404, _) => Self::NotFound { kind, object, message },
-            (403, _) if namespace_terminates(status) => Self::NamespaceTerminating { kind, object },
-            (400 | 403 | 405 | 413 | 422, _) => Self::Rejected { kind, object, source: Box::new(source) },
-            _ => Self::Unavailable { kind, object, source: Box::new(source) },
+            (409, "AlreadyExists") => Self::AlreadyExists { word, object, message },
+            (409, _) => Self::Stale { word, object, message },
+            (404, _) => Self::NotFound { word, object, message },
+            (403, _) if namespace_terminates(status) => Self::NamespaceTerminating { word, object },
+            (400 | 403 | 405 | 413 | 422, _) => Self::Rejected { word, object, source: Box::new(source) },
+            _ => Self::Unavailable { word, object, source: Box::new(source) },
         }
     }
 

@@ -107,8 +107,8 @@ impl Ledger {
                 self.stored(key, kind, object, &written);
                 Ok(())
             }
-            // A UID that does not match belongs to another object of this name.
-            Ok(_) | Err(WriteError::NotFound { .. } | WriteError::Stale { .. }) => {
+            // A conflict is an error like any other: that the UID is another one will show in the cache, too.
+            Ok(_) | Err(WriteError::NotFound { .. }) => {
                 self.gone(key, kind, object, uid);
                 Ok(())
             }

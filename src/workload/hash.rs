@@ -274,7 +274,7 @@ impl Dump<'_> {
                 None => self.structure(name, value.and_then(Value::as_object)),
             },
             Type::Time => {
-                self.put("{Time:(time.Time){wall:(uint64)0 ext:(int64)0 loc:(*time.Location)<nil>}}")
+                self.put("{Time:(time.Time){wall:(uint64)0 ext:(int64)0 loc:(*time.Location)<nil>}}");
             }
             Type::IntOrString => {
                 let (kind, number, text) = match value {

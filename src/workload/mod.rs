@@ -218,7 +218,9 @@ impl Queues {
             self.deployments.add(key);
         }
         self.if_resized(change, |it| it.replicas, stores);
-        key_of(change).into_iter().for_each(|it| self.sets.add(it));
+        if let Some(key) = key_of(change) {
+            self.sets.add(key);
+        }
     }
 
     fn if_resized<T: Cached>(&self, change: &Change<T>, size: impl Fn(&T) -> u32, stores: &Stores) {
@@ -233,13 +235,17 @@ impl Queues {
     /// A ReplicationController changed.
     pub fn controller(&self, change: &Change<SetView>, stores: &Stores) {
         self.if_resized(change, |it| it.replicas, stores);
-        key_of(change).into_iter().for_each(|it| self.controllers.add(it));
+        if let Some(key) = key_of(change) {
+            self.controllers.add(key);
+        }
     }
 
     /// A Deployment changed.
     pub fn deployment(&self, change: &Change<DeploymentView>, stores: &Stores) {
         self.if_resized(change, |it| it.replicas, stores);
-        key_of(change).into_iter().for_each(|it| self.deployments.add(it));
+        if let Some(key) = key_of(change) {
+            self.deployments.add(key);
+        }
     }
 }
 

@@ -75,6 +75,9 @@ impl Load {
     }
 }
 
+/// Cores and bytes of each container, in thousandths.
+pub type Containers = Vec<(String, [i64; 2])>;
+
 /// What is above a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Above {
@@ -87,7 +90,7 @@ pub struct Above {
 }
 
 /// Cores and bytes of each container, in thousandths; `None` if the pod is not to be measured.
-pub fn of_pod(pod: &PodView, above: &Above) -> Option<Vec<(String, [i64; 2])>> {
+pub fn of_pod(pod: &PodView, above: &Above) -> Option<Containers> {
     let told = |key: &str| {
         let key = format!("{PREFIX}{key}");
         let own = std::iter::once(&pod.simulation);
@@ -169,11 +172,7 @@ impl Source {
         format!("{}s", self.resolution.as_secs())
     }
 
-    fn measure(
-        &self,
-        namespace: Option<&str>,
-        now: Timestamp,
-    ) -> Vec<(Arc<PodView>, Vec<(String, [i64; 2])>)> {
+    fn measure(&self, namespace: Option<&str>, now: Timestamp) -> Vec<(Arc<PodView>, Containers)> {
         let mut above: HashMap<String, Above> = HashMap::new();
         let mut samples = Vec::new();
         for pod in self.stores.pods.list() {

@@ -3,6 +3,8 @@
 //! Source: kubernetes `pkg/controller/podautoscaler/horizontal.go` (`normalizeDesiredReplicas`,
 //! `normalizeDesiredReplicasWithBehaviors`); KEP-853.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 
 use super::Settings;
@@ -144,16 +146,19 @@ pub fn with_behavior(
     } else {
         DOWN_STABILIZED
     };
-    let (replicas, limit) = if stable > bounds.current {
-        let fast = limit(memory, &behavior.up, bounds.current, Direction::Up, now).max(bounds.current);
-        let (most, above) = if bounds.max > fast { (fast, UP_LIMIT) } else { (bounds.max, TOO_MANY) };
-        if stable > most { (most, above) } else { (stable, WITHIN) }
-    } else if stable < bounds.current {
-        let fast = limit(memory, &behavior.down, bounds.current, Direction::Down, now).min(bounds.current);
-        let (least, below) = if bounds.min < fast { (fast, DOWN_LIMIT) } else { (bounds.min, TOO_FEW) };
-        if stable < least { (least, below) } else { (stable, WITHIN) }
-    } else {
-        (stable, WITHIN)
+    let (replicas, limit) = match stable.cmp(&bounds.current) {
+        Ordering::Greater => {
+            let fast = limit(memory, &behavior.up, bounds.current, Direction::Up, now).max(bounds.current);
+            let (most, above) = if bounds.max > fast { (fast, UP_LIMIT) } else { (bounds.max, TOO_MANY) };
+            if stable > most { (most, above) } else { (stable, WITHIN) }
+        }
+        Ordering::Less => {
+            let fast =
+                limit(memory, &behavior.down, bounds.current, Direction::Down, now).min(bounds.current);
+            let (least, below) = if bounds.min < fast { (fast, DOWN_LIMIT) } else { (bounds.min, TOO_FEW) };
+            if stable < least { (least, below) } else { (stable, WITHIN) }
+        }
+        Ordering::Equal => (stable, WITHIN),
     };
     Limited { replicas, able, is_limited: replicas != stable, limit }
 }

@@ -155,7 +155,7 @@ impl<'a> Facts<'a> {
                 )
             }
             Goal::Average(target) | Goal::Value(target) => {
-                self.by(&groups, usage, |usage| average(usage, *target), |_| *target)
+                self.by(&groups, usage, |usage| Ok(average(usage, *target)), |_| *target)
             }
         }
     }
@@ -236,7 +236,7 @@ fn utilization(
     Ok((percent as f64 / target as f64, Some(percent), used / known.len() as i64))
 }
 
-fn average(usage: &BTreeMap<&str, i64>, target: i64) -> Result<(f64, Option<i64>, i64), String> {
+fn average(usage: &BTreeMap<&str, i64>, target: i64) -> (f64, Option<i64>, i64) {
     let average = usage.values().sum::<i64>() / (usage.len() as i64).max(1);
-    Ok((average as f64 / target as f64, None, average))
+    (average as f64 / target as f64, None, average)
 }

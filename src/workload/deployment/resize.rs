@@ -34,7 +34,9 @@ impl Draft<'_> {
             if active == 1 {
                 // Differs: upstream leaves the annotations of a set that has the right size already, and then takes
                 // the Deployment for scaling for ever.
-                only.into_iter().for_each(|it| to(it, deployment.replicas, &sizes));
+                if let Some(it) = only {
+                    to(it, deployment.replicas, &sizes);
+                }
                 return;
             }
             let latest = if self.current.is_some() { self.current.as_mut() } else { self.old.last_mut() };
