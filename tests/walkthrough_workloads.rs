@@ -310,7 +310,7 @@ fn sets_keep_their_number_of_pods() {
             assert!(released["metadata"]["ownerReferences"].is_null(), "{released}");
             kubectl.ok(&format!("delete pod {}", pods[0]));
             let scaled = kubectl.ok(&format!("scale {kind} {name} --replicas=1"));
-            assert!(scaled.contains(" scaled") || scaled.contains("/"), "{scaled}");
+            assert!(scaled.contains(" scaled") || scaled.contains('/'), "{scaled}");
             wait_until("one pod", || columns(&kubectl, &format!("get {kind}"), 4) == [[name, "1", "1", "1"]]);
             let described = kubectl.ok(&format!("describe {kind} {name}"));
             assert_in_order(&described, &["SuccessfulCreate", "Created pod: "]);
