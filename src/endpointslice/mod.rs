@@ -112,7 +112,9 @@ struct Feed {
 
 impl Feed {
     fn wake(&self, services: Wake) {
-        services.into_iter().for_each(|it| self.queue.add(it));
+        for service in services {
+            self.queue.add(service);
+        }
     }
 
     fn wake_for_pods(&self, verdict: Verdict, services: Wake) {
@@ -125,7 +127,9 @@ impl Feed {
         if self.batch_period.is_zero() {
             self.wake(services);
         } else {
-            services.into_iter().for_each(|it| self.queue.add_after(it, self.batch_period));
+            for service in services {
+                self.queue.add_after(service, self.batch_period);
+            }
         }
     }
 
@@ -261,7 +265,9 @@ async fn compact(index: SharedIndex, queue: Workqueue, max: usize, shutdown: Can
             _ = ticks.tick() => {}
         }
         let picked = lock(&index).pick_compaction(max, started, spacing::Instant::now());
-        picked.into_iter().for_each(|it| queue.add(it));
+        if let Some(service) = picked {
+            queue.add(service);
+        }
     }
 }
 

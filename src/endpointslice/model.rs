@@ -115,6 +115,7 @@ pub struct ServicePort {
 }
 
 /// A narrowed Service.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the API, or whether it is set")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceView {
     /// Namespace and name.

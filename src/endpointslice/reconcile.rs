@@ -173,7 +173,7 @@ impl SliceController {
         let (mut index, mut made) = (self.index(), true);
         let step = match outcome {
             Outcome::Written(view) => {
-                index.wrote(key, view);
+                index.wrote(key, *view);
                 if let Some(pace) = index.pace(key, name) {
                     pace.wrote(began, Instant::now());
                 }

@@ -17,7 +17,7 @@ use super::plan::Content;
 #[derive(Debug)]
 pub enum Outcome {
     /// The slice is as written.
-    Written(SliceView),
+    Written(Box<SliceView>),
     /// The slice is gone.
     Gone,
     /// The slice is marked for deletion; a finalizer holds it.
@@ -125,7 +125,7 @@ impl SliceApi {
 
 fn outcome(answer: Result<Watched<SliceView>, kube::Error>, endpoints: &[Arc<Endpoint>]) -> Outcome {
     match answer {
-        Ok(Watched { view: Some(view), .. }) => Outcome::Written(view),
+        Ok(Watched { view: Some(view), .. }) => Outcome::Written(Box::new(view)),
         // Somebody changed our label on the way in: not ours any more.
         Ok(Watched { view: None, .. }) => Outcome::Stale,
         Err(kube::Error::Api(status)) if status.code == 422 => match refused(&status, endpoints) {

@@ -41,7 +41,9 @@ pub fn share_out(
     for (at, endpoints) in kept.iter().enumerate() {
         match sound_hints(endpoints, &allocated, &allocations) {
             Some(zones) => {
-                zones.into_iter().for_each(|(zone, count)| *allocated.entry(zone).or_default() += count)
+                for (zone, count) in zones {
+                    *allocated.entry(zone).or_default() += count;
+                }
             }
             None => stale.push(at),
         }

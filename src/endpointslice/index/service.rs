@@ -115,7 +115,7 @@ impl Index {
     pub fn doubtful(&self, key: &ObjectKey) -> Vec<String> {
         self.services
             .get(key)
-            .map(|it| it.doubtful.iter().map(|it| it.to_string()).collect())
+            .map(|it| it.doubtful.iter().map(ToString::to_string).collect())
             .unwrap_or_default()
     }
 
@@ -164,7 +164,7 @@ impl Index {
             service.topology != Topology::Auto && !service.terminating && !state.slices.has_odd()
         });
         let changes = partial.as_ref().map(|names| {
-            let change = |name: &Box<str>| {
+            let change = |name: &str| {
                 let pod = self.member(state, &service.key.namespace, name);
                 let wanted = pod.and_then(|pod| {
                     if state.refused(pod) {
@@ -173,9 +173,9 @@ impl Index {
                     let node = Some(pod.node_name.as_str()).filter(|it| !it.is_empty());
                     of_pod(&service, pod, node.and_then(|it| self.node(it)).as_deref())
                 });
-                partial::Change { pod: name.clone(), wanted }
+                partial::Change { pod: name.into(), wanted }
             };
-            names.iter().map(change).collect::<Vec<_>>()
+            names.iter().map(|it| change(it)).collect::<Vec<_>>()
         });
         let quick = changes.and_then(|it| partial::plan(&service, &state.slices, it, max));
         let (plan, times) = match quick {

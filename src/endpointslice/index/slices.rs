@@ -36,13 +36,16 @@ pub enum WriteKind {
     Delete,
 }
 
+/// Slices of equal ports by how full they are.
+type Fill = BTreeSet<(usize, Arc<str>)>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct SliceSet {
     slots: BTreeMap<Arc<str>, Slot>,
     /// Slices with an endpoint of the pod of this name; most pods have one for each family.
     placements: HashMap<Box<str>, Vec<Arc<str>>>,
-    fill: BTreeMap<(Family, PortSet), BTreeSet<(usize, Arc<str>)>>,
+    fill: BTreeMap<(Family, PortSet), Fill>,
     /// Slices that we removed, with their uids, until the watch has told so.
     buried: HashMap<Box<str>, String>,
     /// Slices with a write of ours under way.

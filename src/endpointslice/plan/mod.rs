@@ -206,7 +206,9 @@ fn zone_hints(
                 let (stale, clean) = unchanged.drain(..).partition(hinted);
                 *unchanged = clean;
                 let stale: Vec<Arc<SliceView>> = stale;
-                stale.into_iter().for_each(|it| rewrite(it, updates));
+                for slice in stale {
+                    rewrite(slice, updates);
+                }
                 let fresh = fresh.iter_mut().flat_map(|it| it.1.iter_mut());
                 updates
                     .iter_mut()

@@ -57,13 +57,14 @@ pub fn in_order(
     (ordered, true)
 }
 
+fn members(list: &[Arc<Endpoint>]) -> HashSet<PodOf<'_>> {
+    list.iter().map(|it| pod_of(it)).collect()
+}
+
 /// For each update the updates that have to come first.
 fn needs(updates: &[Update]) -> Vec<HashSet<usize>> {
     if updates.len() < 2 {
         return vec![HashSet::new(); updates.len()];
-    }
-    fn members(list: &[Arc<Endpoint>]) -> HashSet<PodOf<'_>> {
-        list.iter().map(|it| pod_of(it)).collect()
     }
     let old: Vec<_> = updates.iter().map(|(slice, _)| members(&slice.endpoints)).collect();
     let new: Vec<_> = updates.iter().map(|(_, content)| members(&content.endpoints)).collect();

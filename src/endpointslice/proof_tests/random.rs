@@ -72,28 +72,24 @@ async fn step(world: &mut World, random: &mut Random, serial: &mut usize, tamper
         17 => {
             let publish = random.one_in(2);
             world.edit("services", NAMESPACE, app, |it| {
-                it["spec"]["publishNotReadyAddresses"] = json!(publish)
+                it["spec"]["publishNotReadyAddresses"] = json!(publish);
             });
         }
         18 => {
             let value = random.below(3);
             world.edit("services", NAMESPACE, app, |it| {
-                it["metadata"]["labels"] = json!({"v": value.to_string()})
+                it["metadata"]["labels"] = json!({"v": value.to_string()});
             });
         }
         19 => {
             let value = random.pick(&[json!(null), json!("PreferSameZone"), json!("PreferSameNode")]).clone();
             world.edit("services", NAMESPACE, app, |it| it["spec"]["trafficDistribution"] = value);
         }
-        20 => {
-            if random.one_in(2) {
-                world.put_node("n2", *random.pick(&["b", "c"]));
-            } else if random.one_in(2) {
-                world.put_node("ghost", "a");
-            } else {
-                world.remove("nodes", "", "ghost");
-            }
-        }
+        20 => match random.below(4) {
+            0 | 1 => world.put_node("n2", if random.one_in(2) { "b" } else { "c" }),
+            2 => world.put_node("ghost", "a"),
+            _ => world.remove("nodes", "", "ghost"),
+        },
         21 => {
             if world.list("services").iter().any(|it| it["metadata"]["name"] == app) && random.one_in(2) {
                 world.remove("services", NAMESPACE, app);
