@@ -107,7 +107,15 @@ impl Default for SliceMetrics {
 }
 
 impl SliceMetrics {
-    /// Adds the series: upstream's to `root`, ours to `ours`, whose prefix is `ordinal`.
+    /// Sets what a new leader counts anew to zero.
+    pub fn start(&self) {
+        for gauge in [&self.desired, &self.slices, &self.desired_slices] {
+            gauge.set(0);
+        }
+        self.distributions.clear();
+    }
+
+    /// Adds the series to `root`, which has no prefix: upstream's under their names, ours under `ordinal`.
     pub fn register(&self, root: &mut Registry) {
         let upstream = root.sub_registry_with_prefix("endpoint_slice_controller");
         upstream.register(
@@ -205,6 +213,13 @@ impl Default for MirrorMetrics {
 }
 
 impl MirrorMetrics {
+    /// Sets what a new leader counts anew to zero.
+    pub fn start(&self) {
+        for gauge in [&self.desired, &self.slices, &self.desired_slices] {
+            gauge.set(0);
+        }
+    }
+
     /// Adds the series to `root`, which has no prefix.
     pub fn register(&self, root: &mut Registry) {
         let upstream = root.sub_registry_with_prefix("endpoint_slice_mirroring_controller");

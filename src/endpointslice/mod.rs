@@ -206,6 +206,7 @@ impl Feed {
 
 /// Runs the controller until `shutdown`. `ready` is set once all caches are complete.
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
+    options.slice_metrics.start();
     let index = SharedIndex::default();
     let queue = Workqueue::with_longest_backoff(BACKOFF_LONGEST);
     let into = Feed {

@@ -20,7 +20,7 @@ use super::events::{About, Recorder, Severity};
 use super::hints::Disabled;
 use super::index::slices::{News, WriteKind};
 use super::index::{Index, Planned};
-use super::metrics::{HintMode, Operation, SliceMetrics, Stage, SyncResult};
+use super::metrics::{Distribution, HintMode, Operation, SliceMetrics, Stage, SyncResult};
 use super::model::{Endpoint, Family, ServiceView, SliceView, Topology};
 use super::object::slice_name;
 use super::plan::{Content, Write};
@@ -335,6 +335,25 @@ impl SliceController {
         self.metrics.syncs.get_or_create(&SyncResult { result }).inc();
     }
 
+    /// Brings the gauges up to date with one Service.
+    fn count(&self, key: &ObjectKey) {
+        let (before, now) = self.index().count(key, self.max);
+        let gauges = [&self.metrics.desired, &self.metrics.slices, &self.metrics.desired_slices];
+        for ((gauge, now), before) in gauges.into_iter().zip(now.numbers).zip(before.numbers) {
+            gauge.inc_by(now - before);
+        }
+        if before.distribution != now.distribution {
+            for (traffic_distribution, step) in [(before.distribution, -1), (now.distribution, 1)] {
+                if !traffic_distribution.is_empty() {
+                    self.metrics
+                        .distributions
+                        .get_or_create(&Distribution { traffic_distribution })
+                        .inc_by(step);
+                }
+            }
+        }
+    }
+
     /// Looks up the slices that only the API server knows about.
     async fn look_up(&self, key: &ObjectKey) -> Result<(), WriteError> {
         let doubtful = self.index().doubtful(key);
@@ -367,6 +386,7 @@ impl Reconcile for SliceController {
         tokio::task::yield_now().await;
         // A Service that is gone takes its slices along by garbage collection.
         if self.index().managed(key).is_none() {
+            self.count(key);
             return self.clean_up(key).await;
         }
         self.look_up(key).await?;
@@ -391,6 +411,7 @@ impl Reconcile for SliceController {
         if next.is_err() {
             self.sync("error");
         }
+        self.count(key);
         if self.audit && matches!(next, Ok(Next::Event)) {
             let found = self.index().audit(key, self.max);
             assert_eq!(found, None, "{key}: the incremental plan missed writes");

@@ -25,7 +25,7 @@ use super::hints::ZoneShares;
 use super::model::{Labels, NodeView, PodView, ServiceView, SliceView, Topology};
 use crate::model::ObjectKey;
 
-pub use self::service::{Planned, Quarantined};
+pub use self::service::{Planned, Quarantined, Tally};
 
 /// A label pair of a namespace.
 type Pair = Box<str>;
@@ -46,6 +46,8 @@ pub struct Index {
     shares: ZoneShares,
     /// Services with topology mode `Auto`.
     auto: BTreeSet<ObjectKey>,
+    /// What gauges show of Services of which nothing is known any more.
+    gone: HashMap<ObjectKey, Tally>,
     /// The Service each slice names.
     holders: HashMap<ObjectKey, ObjectKey>,
     /// Lists of slices begun so far.
@@ -109,7 +111,7 @@ impl Index {
         state.view = None;
         state.restart();
         if state.slices.is_empty() {
-            self.services.remove(key);
+            self.forget_service(key);
         }
         vec![key.clone()]
     }
@@ -125,6 +127,15 @@ impl Index {
         }
         wake.extend(gone.iter().flat_map(|it| self.remove_service(it)));
         wake
+    }
+
+    /// Drops what is known of a Service, but for what gauges still show of it.
+    fn forget_service(&mut self, key: &ObjectKey) {
+        if let Some(state) = self.services.remove(key)
+            && state.counted != Tally::default()
+        {
+            self.gone.insert(key.clone(), state.counted);
+        }
     }
 
     /// Files a Service under its anchor and finds its members.
@@ -376,7 +387,7 @@ impl Index {
             self.holders.remove(slice);
         }
         if state.view.is_none() && state.slices.is_empty() {
-            self.services.remove(&key);
+            self.forget_service(&key);
             return Vec::new();
         }
         if news == News::Known {

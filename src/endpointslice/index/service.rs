@@ -67,6 +67,8 @@ pub struct ServiceState {
     /// Names of creations whose outcome is unknown. They are used again first, so that no slice is made twice.
     pub unsure_names: Vec<String>,
     tracker: Tracker,
+    /// What was counted of it last: see [`Tally`].
+    pub(super) counted: Tally,
     /// Two half-empty slices to merge, once nothing else is to be written: the one that stays, and the other.
     pub(super) merge: Option<(Arc<SliceView>, Arc<SliceView>)>,
     /// Pods that the API server refuses as endpoints, with their addresses then.
@@ -100,6 +102,15 @@ pub struct Planned {
     pub zones: Vec<(Family, Result<(), Disabled>)>,
 }
 
+/// What gauges show of one Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Endpoints, slices, and slices with perfect packing.
+    pub numbers: [i64; 3],
+    /// `spec.trafficDistribution` where it counts.
+    pub distribution: String,
+}
+
 /// An endpoint that the API server refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
@@ -129,6 +140,22 @@ impl Index {
             Some(view) if view.service == key.name => state.slices.wrote(view, lists_begun),
             _ => state.slices.forget(name),
         }
+    }
+
+    /// What gauges showed of the Service before, and what they have to show now.
+    pub fn count(&mut self, key: &ObjectKey, max: usize) -> (Tally, Tally) {
+        let gone = self.gone.remove(key).unwrap_or_default();
+        let Some(state) = self.services.get_mut(key) else { return (gone, Tally::default()) };
+        let managed = state.view.as_ref().filter(|it| it.managed());
+        let now = managed.map_or_else(Tally::default, |it| Tally {
+            numbers: state.slices.tally(max),
+            distribution: it.traffic_distribution.clone(),
+        });
+        let mut before = std::mem::replace(&mut state.counted, now.clone());
+        if before == Tally::default() {
+            before = gone;
+        }
+        (before, now)
     }
 
     /// The Service, if the controllers write slices for it.

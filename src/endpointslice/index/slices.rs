@@ -129,6 +129,17 @@ impl SliceSet {
         self.get(&best?.1).cloned()
     }
 
+    /// Endpoints, slices, and slices there would be with perfect packing.
+    pub fn tally(&self, max: usize) -> [i64; 3] {
+        let groups = self.fill.values().map(|it| it.iter().map(|it| it.0).sum::<usize>());
+        let (mut endpoints, mut perfect) = (0, 0);
+        for total in groups {
+            endpoints += total;
+            perfect += total.div_ceil(max).max(1);
+        }
+        [endpoints as i64, self.len() as i64, perfect as i64]
+    }
+
     /// Two slices to merge of a group that has twice as many as it needs, all of them quiet: the fullest with room for the
     /// emptiest, and that one.
     pub fn half_empty(

@@ -62,6 +62,7 @@ impl Default for Options {
 
 /// Runs the controller until `shutdown`. `ready` is set once all caches are complete.
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
+    options.mirror_metrics.start();
     let stores = Stores::default();
     let queue = Workqueue::with_longest_backoff(super::BACKOFF_LONGEST);
     let (recorder, backlog) = events::channel("endpoint-slice-mirroring-controller");

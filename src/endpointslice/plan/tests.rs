@@ -152,6 +152,7 @@ fn packing() {
         ("74 + 74, 300 pods: none takes the rest", slices(&[74, 74]),         vec![(80, up_to(300))],   "+100 +52"),
         ("ten slices of 30 stay as they are",      slices(&[30; 10]),         vec![(80, up_to(300))],   ""),
         ("a new port repacks them in place",       slices(&[30; 10]),         vec![(81, up_to(300))],   "s0=100 s1=100 s2=100 -s3 -s4 -s5 -s6 -s7 -s8 -s9"),
+        ("full slices and one with the rest",      slices(&[62, 61]),         vec![(81, up_to(123))],   "s0=100 s1=23"),
         ("new ones fill touched slices",           slices(&[80, 20]),         vec![(80, touched)],      "s0=94 s1=19"),
         ("an emptied slice goes",                  slices(&[2, 2]),           vec![(80, vec![0, 1])],   "-s1"),
         ("port sets have slices of their own",     slices(&[2]),              vec![(80, vec![0]), (81, vec![1])], "+1 s0=1"),
@@ -202,10 +203,90 @@ fn a_pod_that_changes_slices_never_vanishes() {
     assert_eq!(show(&writes), "a=3 b=2 a=2");
     check("whole slices swap", &before, &wanted(&[(80, vec![2, 3]), (81, vec![0, 1])]), 100);
     check("one moves", &before, &wanted(&[(80, vec![0]), (81, vec![1, 2, 3])]), 100);
+    let full = [slice("a", 80, 0..3), slice("b", 81, 3..6)];
+    let writes =
+        check("full slices swap members", &full, &wanted(&[(80, vec![0, 1, 5]), (81, vec![3, 4, 2])]), 3);
+    assert_eq!(show(&writes), "+3 b=3 -a", "never more than the maximum, not even for a moment");
     check("small slices", &slices(&[3, 3, 3, 3]), &wanted(&[(81, (0..12).collect())]), 5);
 }
 
+#[test]
+fn slices_that_are_written_for_their_labels_take_the_new_ones() {
+    let mut existing = slices(&[80, 20]);
+    for slice in &mut existing {
+        Arc::make_mut(slice).labels.insert("stray".into(), "x".into());
+    }
+    assert_eq!(show(&check("", &existing, &wanted(&[(80, (0..115).collect())]), 100)), "s0=95 s1=20");
+}
+
+#[test]
+fn hints_come_and_go_with_the_traffic_distribution() {
+    let hinted = |zone: &str| {
+        let mut slice = (*slice("a", 80, 0..2)).clone();
+        for endpoint in &mut slice.endpoints {
+            let endpoint = Arc::make_mut(endpoint);
+            let hints =
+                crate::endpointslice::model::Hints { zones: vec![zone.to_owned()], nodes: Vec::new() };
+            (endpoint.zone, endpoint.hints) = (Some("z".into()), Some(Box::new(hints)));
+        }
+        Arc::new(slice)
+    };
+    let plan_with = |topology, stored: Arc<SliceView>, ready: bool| {
+        let service = ServiceView { topology, ..service() };
+        let mut desired = wanted(&[(80, vec![0, 1])]);
+        for endpoint in desired[0].groups.values_mut().flatten() {
+            let endpoint = Arc::make_mut(endpoint);
+            endpoint.zone = Some("z".into());
+            endpoint.conditions.ready = Some(ready);
+            endpoint.hints = hints::own(topology, ready, Some("z"), Some("sim-0"));
+        }
+        let mut stored = (*stored).clone();
+        for endpoint in &mut stored.endpoints {
+            Arc::make_mut(endpoint).conditions.ready = Some(ready);
+        }
+        show(&plan(&service, &[Arc::new(stored)], &desired, 100))
+    };
+    assert_eq!(plan_with(Topology::SameZone, hinted("z"), true), "");
+    assert_eq!(plan_with(Topology::SameZone, hinted("y"), true), "a=2", "a wrong hint");
+    assert_eq!(
+        plan_with(Topology::SameZone, hinted("y"), false),
+        "",
+        "on endpoints that are not ready it stays"
+    );
+    assert_eq!(plan_with(Topology::SameNode, hinted("z"), true), "a=2", "the node is missing");
+    assert_eq!(plan_with(Topology::Anywhere, hinted("z"), true), "a=2", "no hints any more");
+}
+
 proptest::proptest! {
+    /// Writes of one plan: a slice that changes costs one, and new endpoints beyond the room there one for each full slice.
+    #[test]
+    fn a_plan_costs_no_more_than_the_bound(
+        sizes in proptest::collection::vec(1..6_usize, 0..8),
+        gone in proptest::collection::vec(proptest::bool::weighted(0.2), 48),
+        new in 0..20_usize,
+        max in 5..8_usize,
+    ) {
+        let existing = slices(&sizes);
+        let before: usize = sizes.iter().sum();
+        let mut pods: Vec<usize> = (0..before).filter(|it| !gone[*it]).collect();
+        pods.extend(before..before + new);
+        let touched: Vec<_> = existing
+            .iter()
+            .filter(|it| it.endpoints.iter().any(|it| !pods.iter().any(|pod| endpoint(*pod).addresses == it.addresses)))
+            .collect();
+        let left = |slice: &SliceView| {
+            let stays = |it: &&Arc<Endpoint>| pods.iter().any(|pod| endpoint(*pod).addresses == it.addresses);
+            slice.endpoints.iter().filter(stays).count()
+        };
+        let room: usize = touched.iter().map(|it| left(it)).filter(|it| *it > 0).map(|it| max - it).sum();
+        let writes = check("bound", &existing, &wanted(&[(80, pods)]), max);
+        let bound = touched.len() + new.saturating_sub(room).div_ceil(max);
+        proptest::prop_assert!(writes.len() <= bound.max(1), "{} of {bound}: {}", writes.len(), show(&writes));
+        if touched.is_empty() && new == 0 && before > 0 {
+            proptest::prop_assert_eq!(writes.len(), 0);
+        }
+    }
+
     #[test]
     fn any_state_reaches_the_goal_in_one_plan_without_a_gap(
         before in proptest::collection::vec((0..12_usize, 0..4_usize, 80..83_i32), 0..20),
@@ -229,7 +310,7 @@ proptest::proptest! {
         let writes = check("random", &existing, &desired, max);
         let transitional = writes.len();
         for write in &writes {
-            if let Write::Create(content) = write {
+            if let Write::Create(content) | Write::Update(_, content) = write {
                 proptest::prop_assert!(content.endpoints.len() <= max, "{} writes", transitional);
             }
         }
