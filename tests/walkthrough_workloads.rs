@@ -52,7 +52,7 @@ fn a_deployment_rolls_from_one_version_to_the_next() {
         let kubectl = ordinal.kubectl(&binary);
         let (v1, v2) = ("nginx-deployment-demo-5d65f98bd9", "nginx-deployment-demo-7594578db7");
         kubectl.ok("create ns demo");
-        let demo = fixture("walkthrough/deploy-demo.yaml");
+        let demo = fixture("workloads/deploy-demo.yaml");
         assert_eq!(
             kubectl.ok(&format!("create -f {}", demo.display())),
             "deployment.apps/nginx-deployment-demo created\n"
@@ -76,7 +76,7 @@ fn a_deployment_rolls_from_one_version_to_the_next() {
 
         let watched = kubectl.start("get pod -n demo -l app=nginx -w");
         watched.wait_for_line("the list", |line| line.contains(v1));
-        let v2_file = fixture("walkthrough/deploy-demo-v2.yaml");
+        let v2_file = fixture("workloads/deploy-demo-v2.yaml");
         assert_eq!(
             kubectl.ok(&format!("apply -f {}", v2_file.display())),
             "deployment.apps/nginx-deployment-demo configured\n"
@@ -128,7 +128,7 @@ fn the_rollout_commands_do_what_they_say() {
     for binary in kubectls() {
         let ordinal = Ordinal::up(&["--start-delay=100ms", "--ready-delay=0s", "--stop-delay=100ms"]);
         let kubectl = ordinal.kubectl(&binary);
-        let file = fixture("walkthrough/my-app-deployment.yaml");
+        let file = fixture("workloads/my-app-deployment.yaml");
         assert_eq!(
             kubectl.ok(&format!("apply -f {}", file.display())),
             "deployment.apps/my-app-deployment created\n"
@@ -280,7 +280,7 @@ fn sets_keep_their_number_of_pods() {
             ("nginx-rc.yaml", "replicationcontroller/nginx-rc", "rc", "app=nginx"),
             ("nginx-replicaset.yaml", "replicaset.apps/nginx-replicaset", "rs", "app=nginx-rs"),
         ] {
-            let file = fixture("walkthrough").join(file);
+            let file = fixture("workloads").join(file);
             assert_eq!(kubectl.ok(&format!("apply -f {}", file.display())), format!("{created} created\n"));
             let name = created.rsplit('/').next().unwrap_or_default();
             wait_until("three pods", || {
@@ -328,7 +328,7 @@ fn recreate_never_mixes_versions() {
         let ordinal = Ordinal::up(&["--start-delay=50ms", "--ready-delay=0s", "--stop-delay=300ms"]);
         let kubectl = ordinal.kubectl(&binary);
         let manifest =
-            std::fs::read_to_string(fixture("walkthrough/strategy-recreate.yaml")).expect("the fixture");
+            std::fs::read_to_string(fixture("workloads/strategy-recreate.yaml")).expect("the fixture");
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("recreate.yaml");
         let whole =
