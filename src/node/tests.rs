@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
@@ -146,6 +147,23 @@ async fn a_pod_waits_for_its_claim_which_is_bound_to_a_new_volume() {
     }))
     .unwrap();
     let uid = claims.create(&PostParams::default(), &claim).await.unwrap().metadata.uid.unwrap();
+    // Its class is not there yet; whose provisioner it is does not matter.
+    let events: Api<Event> = Api::default_namespaced(client.clone());
+    {
+        let mut stream =
+            std::pin::pin!(watcher(events, watcher::Config::default()).default_backoff().applied_objects());
+        let told = async {
+            while stream.next().await.unwrap().unwrap().reason.as_deref() != Some("ProvisioningFailed") {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), told)
+            .await
+            .expect("an event says what the claim waits for");
+    }
+    let classes: Api<StorageClass> = Api::all(client.clone());
+    let class = serde_json::from_value(json!({"metadata": {"name": "fast"},
+        "provisioner": "kubernetes.io/aws-ebs", "volumeBindingMode": "WaitForFirstConsumer"}))
+    .unwrap();
+    classes.create(&PostParams::default(), &class).await.unwrap();
     until(&client, |it| it.values().any(is_ready)).await;
     let claim = claims.get("www-web-0").await.unwrap();
     assert_eq!(claim.spec.unwrap().volume_name, Some(format!("pvc-{uid}")));
