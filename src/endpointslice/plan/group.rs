@@ -83,9 +83,9 @@ impl Sorted {
 
     /// Puts the new endpoints into slices that are written anyway, fullest first, and the rest that makes no full slice into
     /// the unchanged slice that ends up fullest. Returns those that need slices of their own.
-    pub fn place(&mut self, max: usize) -> Vec<Arc<Endpoint>> {
-        let unchanged = &mut self.unchanged;
-        place(&mut self.touched, std::mem::take(&mut self.new), max, |rest| {
+    pub fn place(&mut self, wanted: &[Arc<Endpoint>], max: usize) -> Vec<Arc<Endpoint>> {
+        let (unchanged, mut filled) = (&mut self.unchanged, Vec::new());
+        let rest = place(&mut self.touched, std::mem::take(&mut self.new), max, |rest| {
             let fitting =
                 unchanged.iter().enumerate().filter(|(_, it)| it.slice.endpoints.len() + rest <= max);
             let best = fitting.max_by(|(_, a), (_, b)| {
@@ -93,8 +93,17 @@ impl Sorted {
                 a.slice.endpoints.len().cmp(&b.slice.endpoints.len()).then_with(by_name)
             });
             let at = best.map(|(at, _)| at)?;
-            Some(unchanged.remove(at).slice)
-        })
+            let kept = unchanged.remove(at);
+            filled = kept.at;
+            Some(kept.slice)
+        });
+        // The slice that takes the rest comes last. Its own endpoints get the hints they should have.
+        if let Some(last) = self.touched.last_mut() {
+            for (slot, at) in last.endpoints.iter_mut().zip(filled) {
+                *slot = Arc::clone(&wanted[at]);
+            }
+        }
+        rest
     }
 }
 

@@ -145,7 +145,7 @@ fn sort_family(
         let content = |endpoints| Content { family: wanted.family, ports: ports.clone(), endpoints };
         let mut group = Sorted::of(endpoints, slices, &fits);
         (plan.added, plan.removed) = (plan.added + group.new.len(), plan.removed + group.removed);
-        let rest = group.place(max);
+        let rest = group.place(endpoints, max);
         for kept in group.unchanged {
             let stale = |(at, stored): (&usize, &Arc<Endpoint>)| {
                 hints::differ(service.topology, &endpoints[*at], stored)

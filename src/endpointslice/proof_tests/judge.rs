@@ -105,7 +105,15 @@ pub fn never_a_gap(world: &World, tampered: bool) -> usize {
                     name = if gone { "deleted" } else { "written" },
                 );
             }
-            *standing = wanted.intersection(&published).cloned().collect();
+            // Who was not wanted for a moment counts again when a slice is written that has it.
+            if kind.plural == "endpointslices"
+                && let Some(slice) = moment.slices.get(&object.key.name).filter(|it| it.service == *service)
+            {
+                let ready = slice.endpoints.iter().filter(|it| it.is_ready());
+                let ready =
+                    ready.filter_map(|it| Some((it.target.as_ref()?.name.clone(), it.addresses[0].clone())));
+                standing.extend(ready.filter(|it| wanted.contains(it)));
+            }
         }
     }
     looked
