@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, debug, error, info_span, warn};
 
 use super::metrics::{ControllerLabel, ControllerMetrics, ReconcileLabels};
@@ -72,9 +73,10 @@ pub async fn work<R: Reconcile>(
                 // The inner task turns a panic into a value, so that one bad object cannot stop the others.
                 let started = Instant::now();
                 let work_key = key.clone();
-                let outcome =
-                    tokio::spawn(async move { reconciler.reconcile(&work_key).await }.in_current_span())
-                        .await;
+                let work =
+                    tokio::spawn(async move { reconciler.reconcile(&work_key).await }.in_current_span());
+                // It ends with this task: a controller that is dropped leaves nothing behind that writes.
+                let outcome = AbortOnDropHandle::new(work).await;
                 metrics.duration.get_or_create(&label).observe(started.elapsed().as_secs_f64());
                 let now = Instant::now();
                 if matches!(outcome, Ok(Ok(Next::OwnWrites))) {

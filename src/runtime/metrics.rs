@@ -53,6 +53,11 @@ impl ControllerMetrics {
         self.leader.get_or_create(&ControllerLabel { controller }).set(leads.into());
     }
 
+    /// How many reconciles of a controller panicked.
+    pub fn panics(&self, controller: &'static str) -> u64 {
+        self.reconciles.get_or_create(&ReconcileLabels { controller, result: "panic" }).get()
+    }
+
     /// Adds the series to a registry whose prefix is `ordinal`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("workqueue_depth", "Keys waiting for a worker", self.depth.clone());

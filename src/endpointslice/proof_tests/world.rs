@@ -23,7 +23,7 @@ use crate::apiserver::store::Key;
 use crate::apiserver::{ApiServer, Options as ServerOptions};
 use crate::endpointslice::config::Compaction;
 use crate::endpointslice::{Cleanup, Options, run};
-use crate::runtime::Readiness;
+use crate::runtime::{ControllerMetrics, Readiness};
 
 thread_local! {
     static START: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -97,6 +97,8 @@ pub struct World {
     /// Cuts every watch when it changes.
     cut: watch::Sender<u64>,
     controller: Option<(CancellationToken, JoinHandle<()>)>,
+    /// Of all its controllers.
+    pub metrics: ControllerMetrics,
     pub max: usize,
     pub cleanup: Cleanup,
     pub compaction: Compaction,
@@ -116,9 +118,9 @@ impl World {
         };
         let server = ApiServer::new(options);
         let router = server.router();
-        let (gate, cleanup, compaction) = Default::default();
+        let (gate, metrics, cleanup, compaction) = Default::default();
         let cut = watch::Sender::new(0);
-        let world = Self { server, router, gate, cut, controller: None, max, cleanup, compaction };
+        let world = Self { server, router, gate, cut, controller: None, metrics, max, cleanup, compaction };
         world
             .call(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": NAMESPACE}}))
             .await
@@ -140,6 +142,7 @@ impl World {
             cleanup: self.cleanup,
             audit: true,
             compaction: self.compaction,
+            metrics: self.metrics.clone(),
             ..Options::default()
         };
         let task = tokio::spawn(run(self.client(), options, readiness.part("endpointslice"), stop.clone()));
