@@ -108,7 +108,7 @@ impl Process {
             .with_context(|| bind_context("--http-listen", http_listen))?;
         let mut registry = Registry::default();
         let controllers = ControllerMetrics::default();
-        controllers.register(telemetry::ours(&mut registry));
+        controllers.register(&mut registry);
         let endpoints = Endpoints { config: config.endpointslices.clone(), ..Endpoints::default() };
         if components.contains(&Component::EndpointSlice) {
             endpoints.slices.register(&mut registry);

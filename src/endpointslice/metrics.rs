@@ -3,6 +3,8 @@
 //! Upstream's counters have no `_total`, which this text format insists on, so they are kept as gauges that only grow:
 //! dashboards and alerts find the same names and labels.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -81,6 +83,8 @@ pub struct SliceMetrics {
     pub latency: Family<Stage, Histogram>,
     /// Octets sent in writes.
     pub bytes: Counter,
+    /// How full slices are, 0 to 1.
+    pub fill: Gauge<f64, AtomicU64>,
     /// Differences an audit found.
     pub audit_differences: Counter,
 }
@@ -101,6 +105,7 @@ impl Default for SliceMetrics {
             pod_events: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_01, 4.0, 12))),
             bytes: Counter::default(),
+            fill: Gauge::default(),
             audit_differences: Counter::default(),
         }
     }
@@ -112,6 +117,7 @@ impl SliceMetrics {
         for gauge in [&self.desired, &self.slices, &self.desired_slices] {
             gauge.set(0);
         }
+        self.fill.set(0.0);
         self.distributions.clear();
     }
 
@@ -155,6 +161,11 @@ impl SliceMetrics {
             self.latency.clone(),
         );
         ours.register("slice_write_bytes", "Octets sent in slice writes", self.bytes.clone());
+        ours.register(
+            "slice_fill_ratio",
+            "Endpoints in slices, divided by the room there is in them",
+            self.fill.clone(),
+        );
         ours.register(
             "slice_audit_differences",
             "Services whose incremental state differed from a plan from scratch",

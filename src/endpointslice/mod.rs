@@ -36,19 +36,21 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::watcher::Config;
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::config::Compaction;
 use self::index::{Index, Verdict, Wake};
-use self::metrics::{PodResult, SliceMetrics};
+use self::metrics::{PodResult, SliceMetrics, Stage};
 use self::model::{CONTROLLER, MANAGED_BY, NodeView, PodView, ServiceView, SliceView};
 pub use self::reconcile::Cleanup;
-use self::reconcile::{SharedIndex, SliceController, lock};
+use self::reconcile::{SharedIndex, Since, SliceController, lock};
 use self::watch::{Event, feed};
 use self::write::SliceApi;
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
@@ -106,15 +108,32 @@ struct Feed {
     queue: Workqueue,
     batch_period: Duration,
     metrics: SliceMetrics,
+    /// `None`: nobody asks.
+    since: Option<Since>,
     /// How many kinds have their first list.
     synced: signal::Sender<usize>,
 }
 
 impl Feed {
+    /// Events of these Services arrive now.
+    fn note(&self, services: &Wake) {
+        let now = Instant::now();
+        if let Some(since) = &self.since {
+            services.iter().for_each(|it| since.note(it, now));
+        }
+    }
+
     fn wake(&self, services: Wake) {
+        self.note(&services);
         for service in services {
             self.queue.add(service);
         }
+    }
+
+    /// A pod became ready or unready then, to the second, and its event arrives now.
+    fn observed(&self, since: Timestamp) {
+        let late = Timestamp::now().duration_since(since).as_secs_f64().max(0.0);
+        self.metrics.latency.get_or_create(&Stage { stage: "observe" }).observe(late);
     }
 
     fn wake_for_pods(&self, verdict: Verdict, services: Wake) {
@@ -127,6 +146,7 @@ impl Feed {
         if self.batch_period.is_zero() {
             self.wake(services);
         } else {
+            self.note(&services);
             for service in services {
                 self.queue.add_after(service, self.batch_period);
             }
@@ -163,7 +183,13 @@ impl Feed {
                 self.list_done(&mut first);
             }
             Event::Apply(view) => {
-                let (verdict, services) = lock(&self.index).apply_pod(view);
+                let (since, mut index) = (view.ready_since, lock(&self.index));
+                let turned = index.pod(&view.key).is_some_and(|it| it.ready_since != since);
+                let (verdict, services) = index.apply_pod(view);
+                drop(index);
+                if let Some(since) = since.filter(|_| turned && verdict == Verdict::Planned) {
+                    self.observed(since);
+                }
                 self.wake_for_pods(verdict, services);
             }
             Event::Gone { object, .. } => {
@@ -209,11 +235,13 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
     options.slice_metrics.start();
     let index = SharedIndex::default();
     let queue = Workqueue::with_longest_backoff(BACKOFF_LONGEST);
+    let since = Since::default();
     let into = Feed {
         index: Arc::clone(&index),
         queue: queue.clone(),
         batch_period: options.batch_period,
         metrics: options.slice_metrics.clone(),
+        since: Some(since.clone()),
         synced: signal::Sender::new(0),
     };
     let mut synced = into.synced.subscribe();
@@ -248,6 +276,7 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
         max: options.max_endpoints_per_slice,
         cleanup: options.cleanup,
         metrics: options.slice_metrics,
+        since,
         events: recorder,
         audit: options.audit,
     };

@@ -6,7 +6,7 @@
 //! meanwhile is planned when it is done, on a view that includes our own writes. The index is locked to plan and to book an
 //! answer, never across an await.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,6 +56,30 @@ pub enum Cleanup {
     Delete,
 }
 
+/// Since when Services wait for their slices to be written.
+#[derive(Debug, Clone, Default)]
+pub struct Since(Arc<Mutex<HashMap<ObjectKey, Instant>>>);
+
+impl Since {
+    fn map(&self) -> MutexGuard<'_, HashMap<ObjectKey, Instant>> {
+        self.0.lock().expect("no code panics while it holds the map")
+    }
+
+    /// An event of the Service arrived; an earlier one stands.
+    pub fn note(&self, service: &ObjectKey, at: Instant) {
+        let mut map = self.map();
+        match map.get_mut(service) {
+            Some(since) => *since = at.min(*since),
+            None => drop(map.insert(service.clone(), at)),
+        }
+    }
+
+    /// The events so far are looked at.
+    fn take(&self, service: &ObjectKey) -> Option<Instant> {
+        self.map().remove(service)
+    }
+}
+
 /// The index, shared by the watches that fill it and the workers that plan from it.
 pub type SharedIndex = Arc<Mutex<Index>>;
 
@@ -76,6 +100,8 @@ pub struct SliceController {
     pub cleanup: Cleanup,
     /// What is counted.
     pub metrics: SliceMetrics,
+    /// When the oldest event of a Service that is not written yet arrived.
+    pub since: Since,
     /// Events on Services.
     pub events: Recorder,
     /// Audit every plan of an unmarked Service; for tests.
@@ -143,7 +169,8 @@ impl SliceController {
                 let began = self.begin(key, &name, WriteKind::Store);
                 // An earlier write of the same plan, or a watch event, may have brought a newer version.
                 let current = self.index().slice(key, &name).unwrap_or_else(|| Arc::clone(slice));
-                let (outcome, sent) = self.api.update(service, &current, content, trigger).await;
+                let (outcome, sent) =
+                    self.api.update(service, &current, content, trigger, urgency(slice, content)).await;
                 self.metrics.bytes.inc_by(sent as u64);
                 ("update", name, outcome, began)
             }
@@ -230,7 +257,6 @@ impl SliceController {
         drop(index);
         if made {
             self.metrics.changes.get_or_create(&Operation { operation: what }).inc();
-            self.latency("write", began.elapsed());
         }
         step.map_err(|source| {
             let text = format!("Error updating Endpoint Slices for Service {key}: {}", chain(&source));
@@ -296,17 +322,17 @@ impl SliceController {
         let only_updates = plan.writes.iter().all(|it| matches!(it, Write::Update(..)));
         let (writes, wait) =
             if only_updates && !plan.moves { self.due(key, plan.writes) } else { (plan.writes, None) };
+        let mut writes = writes;
+        if !plan.moves {
+            // A stable sort: otherwise the order is the plan's.
+            writes.sort_by_key(rank);
+        }
         let mode = HintMode {
             topology: if service.topology == Topology::Auto { "Auto" } else { "Disabled" },
             traffic_distribution: service.traffic_distribution.clone(),
         };
         self.metrics.changed.get_or_create(&mode).observe(writes.len() as f64);
-        let kind = |it: &Write| match it {
-            Write::Create(_) => 0,
-            Write::Update(..) => 1,
-            Write::Delete(_) => 2,
-        };
-        for phase in writes.chunk_by(|a, b| kind(a) == kind(b)) {
+        for phase in writes.chunk_by(|a, b| rank(a).0 == rank(b).0) {
             let at_once = if plan.moves { 1 } else { CONCURRENT_WRITES };
             match self.phase(&service, phase, trigger, at_once).await? {
                 Step::Done => {}
@@ -342,6 +368,8 @@ impl SliceController {
         for ((gauge, now), before) in gauges.into_iter().zip(now.numbers).zip(before.numbers) {
             gauge.inc_by(now - before);
         }
+        let room = self.metrics.slices.get().max(1) * self.max as i64;
+        self.metrics.fill.set(self.metrics.desired.get() as f64 / room as f64);
         if before.distribution != now.distribution {
             for (traffic_distribution, step) in [(before.distribution, -1), (now.distribution, 1)] {
                 if !traffic_distribution.is_empty() {
@@ -384,6 +412,7 @@ impl Reconcile for SliceController {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, WriteError> {
         // Events that arrived in the same tick make one plan.
         tokio::task::yield_now().await;
+        let since = self.since.take(key);
         // A Service that is gone takes its slices along by garbage collection.
         if self.index().managed(key).is_none() {
             self.count(key);
@@ -407,7 +436,13 @@ impl Reconcile for SliceController {
             }
             return Ok(Next::Event);
         }
+        let writes = !planned.plan.writes.is_empty();
         let next = self.apply(key, planned).await;
+        match (since, &next) {
+            (Some(since), Ok(Next::Event)) if writes => self.latency("write", since.elapsed()),
+            (Some(since), Ok(Next::After(_)) | Err(_)) => self.since.note(key, since),
+            _ => {}
+        }
         if next.is_err() {
             self.sync("error");
         }
@@ -417,6 +452,15 @@ impl Reconcile for SliceController {
             assert_eq!(found, None, "{key}: the incremental plan missed writes");
         }
         next
+    }
+}
+
+/// The phase of a write, and within it those first that take something away.
+fn rank(write: &Write) -> (u8, bool) {
+    match write {
+        Write::Create(_) => (0, false),
+        Write::Update(slice, content) => (1, urgency(slice, content) != Urgency::Removal),
+        Write::Delete(_) => (2, false),
     }
 }
 

@@ -12,6 +12,8 @@ use super::model::{Endpoint, ServiceView, SliceView};
 use super::narrow::Watched;
 use super::object::{Place, body};
 use super::plan::Content;
+use super::spacing::Urgency;
+use crate::k8s::limit::Urgent;
 
 /// How a write ended.
 #[derive(Debug)]
@@ -77,19 +79,25 @@ impl SliceApi {
         (outcome, sent)
     }
 
-    /// Replaces a slice that is as we know it. Returns the outcome and the octets sent.
+    /// Replaces a slice that is as we know it; before other requests if it takes endpoints away. Returns the outcome and the octets sent.
     pub async fn update(
         &self,
         service: &ServiceView,
         slice: &SliceView,
         content: &Content,
         trigger: Option<Timestamp>,
+        urgency: Urgency,
     ) -> (Outcome, usize) {
         let body = body(service, content, Place::Old(slice), trigger);
         let sent = body.len();
         let path = self.api(&service.key.namespace).resource_url().to_owned();
         let answer = match Request::new(path).replace(&slice.key.name, &PostParams::default(), body) {
-            Ok(request) => self.client.request::<Watched<SliceView>>(request).await,
+            Ok(mut request) => {
+                if urgency == Urgency::Removal {
+                    request.extensions_mut().insert(Urgent);
+                }
+                self.client.request::<Watched<SliceView>>(request).await
+            }
             Err(error) => Err(kube::Error::BuildRequest(error)),
         };
         let outcome = match answer {

@@ -54,19 +54,22 @@ pub async fn work<R: Reconcile>(
     for result in ["success", "error", "panic", "waiting"] {
         drop(metrics.reconciles.get_or_create(&ReconcileLabels { controller, result }));
     }
+    let times = metrics.queues.watch(controller, &queue);
     let mut tasks: JoinSet<()> = JoinSet::new();
     loop {
         while tasks.len() >= workers {
             tasks.join_next().await;
         }
-        let key = tokio::select! {
+        let (key, queued) = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-            key = queue.take() => key,
+            taken = queue.take() => taken,
         };
+        times.queued.observe(queued.as_secs_f64());
         depth.set(queue.with(|it| it.depth()) as i64);
         let (reconciler, queue, metrics, label) =
             (Arc::clone(&reconciler), queue.clone(), metrics.clone(), label.clone());
+        let worked = times.worked.clone();
         let span = info_span!("reconcile", controller, object.r#ref = %key);
         tasks.spawn(
             async move {
@@ -77,7 +80,9 @@ pub async fn work<R: Reconcile>(
                     tokio::spawn(async move { reconciler.reconcile(&work_key).await }.in_current_span());
                 // It ends with this task: a controller that is dropped leaves nothing behind that writes.
                 let outcome = AbortOnDropHandle::new(work).await;
-                metrics.duration.get_or_create(&label).observe(started.elapsed().as_secs_f64());
+                let took = started.elapsed().as_secs_f64();
+                metrics.duration.get_or_create(&label).observe(took);
+                worked.observe(took);
                 let now = Instant::now();
                 if matches!(outcome, Ok(Ok(Next::OwnWrites))) {
                     queue.with(|it| it.waits(&key, now));
@@ -120,7 +125,7 @@ pub(crate) fn finish<E: std::error::Error>(
         if let Some(delay) = after {
             it.add_at(key.clone(), Instant::now() + delay);
         }
-        it.done(key);
+        it.done(key, Instant::now());
     });
     queue.wake();
     debug!(result, "reconciled");

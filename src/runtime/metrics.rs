@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::queue_metrics::QueueMetrics;
+
 /// Which controller a sample is about; the values are the component names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ControllerLabel {
@@ -31,6 +33,7 @@ pub struct ControllerMetrics {
     pub(super) duration: Family<ControllerLabel, Histogram>,
     pub(super) own_write_wait: Family<ControllerLabel, Histogram>,
     leader: Family<ControllerLabel, Gauge>,
+    pub(super) queues: QueueMetrics,
 }
 
 impl Default for ControllerMetrics {
@@ -43,6 +46,7 @@ impl Default for ControllerMetrics {
                 Histogram::new(exponential_buckets(0.0005, 4.0, 10))
             }),
             leader: Family::default(),
+            queues: QueueMetrics::default(),
         }
     }
 }
@@ -58,8 +62,10 @@ impl ControllerMetrics {
         self.reconciles.get_or_create(&ReconcileLabels { controller, result: "panic" }).get()
     }
 
-    /// Adds the series to a registry whose prefix is `ordinal`.
-    pub fn register(&self, registry: &mut Registry) {
+    /// Adds the series to a registry without a prefix: ours under `ordinal`, those of the queues as client-go names them.
+    pub fn register(&self, root: &mut Registry) {
+        self.queues.register(root);
+        let registry = root.sub_registry_with_prefix("ordinal");
         registry.register("workqueue_depth", "Keys waiting for a worker", self.depth.clone());
         registry.register("reconciles", "Reconciles by outcome", self.reconciles.clone());
         registry.register(

@@ -9,6 +9,7 @@ pub mod controller;
 pub mod error;
 pub mod metrics;
 pub mod queue;
+mod queue_metrics;
 pub mod ready;
 
 pub use barrier::Barrier;

@@ -26,8 +26,10 @@ const RETRY_BURST: u32 = 100;
 #[derive(Debug, Default)]
 pub struct Queue {
     ready: VecDeque<ObjectKey>,
-    is_ready: HashSet<ObjectKey>,
-    working: HashSet<ObjectKey>,
+    /// Each since when.
+    is_ready: HashMap<ObjectKey, Instant>,
+    /// Each since when.
+    working: HashMap<ObjectKey, Instant>,
     again: HashSet<ObjectKey>,
     delayed: BTreeSet<(Instant, ObjectKey)>,
     delayed_until: HashMap<ObjectKey, Instant>,
@@ -38,15 +40,46 @@ pub struct Queue {
     waiting: HashMap<ObjectKey, Instant>,
     /// Longest retry delay of a failing key, if it is not the usual one.
     longest_backoff: Option<Duration>,
+    adds: u64,
+    retries: u64,
+}
+
+/// What metrics show of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Keys ready to be worked on.
+    pub depth: usize,
+    /// Keys that became ready so far.
+    pub adds: u64,
+    /// Failures so far.
+    pub retries: u64,
+    /// Sum over the keys worked on: for how long.
+    pub unfinished: Duration,
+    /// The longest of them.
+    pub longest: Duration,
 }
 
 impl Queue {
     /// Asks for `key` to be worked on as soon as possible.
-    pub fn add(&mut self, key: ObjectKey) {
-        if self.working.contains(&key) {
-            self.again.insert(key);
-        } else if self.is_ready.insert(key.clone()) {
+    pub fn add(&mut self, key: ObjectKey, now: Instant) {
+        if self.working.contains_key(&key) {
+            self.adds += u64::from(self.again.insert(key));
+        } else if !self.is_ready.contains_key(&key) {
+            self.adds += 1;
+            self.is_ready.insert(key.clone(), now);
             self.ready.push_back(key);
+        }
+    }
+
+    /// See [`Figures`].
+    pub fn figures(&self, now: Instant) -> Figures {
+        let times = || self.working.values().map(|it| now.saturating_duration_since(*it));
+        Figures {
+            depth: self.ready.len(),
+            adds: self.adds,
+            retries: self.retries,
+            unfinished: times().sum(),
+            longest: times().max().unwrap_or_default(),
         }
     }
 
@@ -62,27 +95,28 @@ impl Queue {
         self.delayed.insert((at, key));
     }
 
-    /// The next key to work on, which counts as being worked on until [`Queue::done`].
-    pub fn take(&mut self, now: Instant) -> Option<ObjectKey> {
+    /// The next key to work on, which counts as being worked on until [`Queue::done`], and how long it was ready.
+    pub fn take(&mut self, now: Instant) -> Option<(ObjectKey, Duration)> {
         while let Some((at, _)) = self.delayed.first() {
             if *at > now {
                 break;
             }
             let (_, key) = self.delayed.pop_first().expect("just seen");
             self.delayed_until.remove(&key);
-            self.add(key);
+            self.add(key, now);
         }
         let key = self.ready.pop_front()?;
-        self.is_ready.remove(&key);
-        self.working.insert(key.clone());
-        Some(key)
+        let since = self.is_ready.remove(&key).unwrap_or(now);
+        self.working.insert(key.clone(), now);
+        Some((key, now.saturating_duration_since(since)))
     }
 
     /// Ends the work on `key`; it is ready again at once if it was asked for meanwhile.
-    pub fn done(&mut self, key: &ObjectKey) {
+    pub fn done(&mut self, key: &ObjectKey, now: Instant) {
         self.working.remove(key);
         if self.again.remove(key) {
-            self.add(key.clone());
+            self.is_ready.insert(key.clone(), now);
+            self.ready.push_back(key.clone());
         }
     }
 
@@ -92,6 +126,7 @@ impl Queue {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         let delay = BACKOFF_FIRST.saturating_mul(1 << (*failures).min(30));
         *failures += 1;
+        self.retries += 1;
         let full = self.retries_full.map_or(now, |it| it.max(now)) + RETRY_SPACING;
         self.retries_full = Some(full);
         let turn = full.duration_since(now).saturating_sub(RETRY_SPACING * RETRY_BURST);
@@ -141,7 +176,7 @@ impl Workqueue {
 
     /// See [`Queue::add`].
     pub fn add(&self, key: ObjectKey) {
-        self.with(|it| it.add(key));
+        self.with(|it| it.add(key, Instant::now()));
         self.changed.notify_one();
     }
 
@@ -151,8 +186,8 @@ impl Workqueue {
         self.changed.notify_one();
     }
 
-    /// Waits for a key to work on. Only one task may wait at a time.
-    pub async fn take(&self) -> ObjectKey {
+    /// Waits for a key to work on; it comes with the time it was ready. Only one task may wait at a time.
+    pub async fn take(&self) -> (ObjectKey, Duration) {
         loop {
             let (taken, due) = self.with(|it| (it.take(Instant::now()), it.next_due()));
             if let Some(key) = taken {
@@ -194,21 +229,39 @@ mod tests {
     #[test]
     fn a_key_asked_for_twice_is_worked_on_once() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(key("a"));
-        queue.add(key("a"));
-        assert_eq!(queue.take(now), Some(key("a")));
+        queue.add(key("a"), now);
+        queue.add(key("a"), now);
+        assert_eq!(queue.take(now).map(|it| it.0), Some(key("a")));
         assert_eq!(queue.take(now), None);
     }
 
     #[test]
     fn a_key_asked_for_while_worked_on_runs_again_afterwards() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add(key("a"));
+        queue.add(key("a"), now);
         queue.take(now);
-        queue.add(key("a"));
+        queue.add(key("a"), now);
         assert_eq!(queue.take(now), None, "never twice at the same time");
-        queue.done(&key("a"));
-        assert_eq!(queue.take(now), Some(key("a")));
+        queue.done(&key("a"), now);
+        assert_eq!(queue.take(now).map(|it| it.0), Some(key("a")));
+    }
+
+    #[test]
+    fn the_figures_of_a_queue() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        queue.add(key("a"), now);
+        queue.add(key("b"), now);
+        queue.add(key("b"), now);
+        assert_eq!(queue.take(now + second), Some((key("a"), second)));
+        queue.take(now + 2 * second);
+        queue.add(key("a"), now + 2 * second);
+        queue.failed(&key("b"), now);
+        let figures = Figures { depth: 0, adds: 3, retries: 1, unfinished: 3 * second, longest: 2 * second };
+        assert_eq!(queue.figures(now + 3 * second), figures);
+        queue.done(&key("a"), now + 3 * second);
+        assert_eq!(queue.take(now + 5 * second), Some((key("a"), 2 * second)));
+        assert_eq!(queue.figures(now + 5 * second).adds, 3, "it was asked for while it was worked on");
     }
 
     #[test]
@@ -220,8 +273,8 @@ mod tests {
         queue.add_at(key("a"), now + 2 * second);
         assert_eq!(queue.next_due(), Some(now + second));
         assert_eq!(queue.take(now), None);
-        assert_eq!(queue.take(now + second), Some(key("a")));
-        queue.done(&key("a"));
+        assert_eq!(queue.take(now + second).map(|it| it.0), Some(key("a")));
+        queue.done(&key("a"), now);
         assert_eq!(queue.take(now + 9 * second), None);
     }
 

@@ -39,7 +39,8 @@ fn pair(namespace: &str, key: &str, value: &str) -> Pair {
 #[derive(Debug, Default)]
 pub struct Index {
     services: HashMap<ObjectKey, ServiceState>,
-    /// Services by the pair of their selector that the fewest pods carried when they were filed.
+    /// Services by the pair of their selector that the fewest pods carried, and the fewest Services were filed under, when
+    /// they were filed.
     anchors: HashMap<Pair, Vec<ObjectKey>>,
     pods: Members,
     nodes: HashMap<String, NodeRecord>,
@@ -143,7 +144,8 @@ impl Index {
         self.unfile(&view.key);
         let namespace = &view.key.namespace;
         let pairs = view.selector.iter().map(|(key, value)| pair(namespace, key, value));
-        let anchor = pairs.min_by_key(|it| self.pods.carriers(it));
+        let filed = |it: &Pair| self.anchors.get(it).map_or(0, Vec::len);
+        let anchor = pairs.min_by_key(|it| (self.pods.carriers(it), filed(it)));
         let members: Vec<PodId> = match &anchor {
             Some(anchor) => self.pods.matching(anchor, |labels| view.selects(labels)),
             None => Vec::new(),

@@ -168,6 +168,11 @@ impl Index {
         self.services.get(key).is_some_and(|it| it.view.is_some())
     }
 
+    /// A pod as it is known.
+    pub fn pod(&self, key: &ObjectKey) -> Option<&PodView> {
+        self.pods.id_of(key).and_then(|it| self.pods.view(it)).map(|it| &**it)
+    }
+
     /// The pods a Service selects, ascending by name.
     pub fn members(&self, key: &ObjectKey) -> Vec<Arc<PodView>> {
         let Some(state) = self.services.get(key) else { return Vec::new() };

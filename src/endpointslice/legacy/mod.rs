@@ -68,6 +68,7 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
         queue: queue.clone(),
         batch_period: options.batch_period,
         metrics: SliceMetrics::default(),
+        since: None,
         synced: signal::Sender::new(0),
     };
     let mut synced = into.synced.subscribe();

@@ -355,7 +355,7 @@ impl Controller {
 
     /// Works on one key that is due.
     pub async fn turn(&mut self) -> Turn {
-        let Some(key) = self.queue.with(|it| it.take(Instant::now())) else { return Turn::Idle };
+        let Some((key, _)) = self.queue.with(|it| it.take(Instant::now())) else { return Turn::Idle };
         self.gateway.judge.lock().unwrap().begin();
         let result = tokio::select! {
             biased;
