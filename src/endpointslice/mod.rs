@@ -119,7 +119,9 @@ impl Feed {
     fn note(&self, services: &Wake) {
         let now = Instant::now();
         if let Some(since) = &self.since {
-            services.iter().for_each(|it| since.note(it, now));
+            for service in services {
+                since.note(service, now);
+            }
         }
     }
 
