@@ -150,7 +150,8 @@ async fn replace(api: &Api<Pod>, quiet: &Quiet, number: usize, count: usize, tur
     quiet.lock().expect("unpoisoned")[number] = Some(Instant::now());
 }
 
-/// Asks for pods that are left alone: questions, wrong answers, and from Ready to the first right answer.
+/// Asks for pods that are left alone: questions and wrong answers.
+#[allow(clippy::disallowed_methods, reason = "it asks at a steady pace")]
 fn ask(server: std::net::SocketAddr, quiet: &Quiet, end: &AtomicBool) -> (usize, Vec<String>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.connect(server).expect("connected");
