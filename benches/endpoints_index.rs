@@ -6,13 +6,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use ordinal::endpointslice::desired::labels;
 use ordinal::endpointslice::index::{Index, Verdict};
-use ordinal::endpointslice::model::{NodeView, PodView, ServiceView, SliceView};
+use ordinal::endpointslice::model::{Labels, NodeView, PodView, ServiceView, SliceView};
 use ordinal::endpointslice::narrow::from_json;
 use ordinal::endpointslice::plan::{Content, Write, owner};
 use ordinal::model::ObjectKey;
@@ -67,12 +68,9 @@ fn stored(service: &ServiceView, content: Content, serial: usize) -> SliceView {
         uid: format!("90e0d1f2-0000-4000-8000-{serial:012}"),
         version: serial.to_string(),
         service: service.key.name.clone(),
-        labels: labels(service),
-        annotations: [(
-            "endpoints.kubernetes.io/last-change-trigger-time".into(),
-            "2026-01-01T00:00:00Z".into(),
-        )]
-        .into(),
+        labels: labels(service).into_iter().collect(),
+        annotations: Labels::default()
+            .with("endpoints.kubernetes.io/last-change-trigger-time", "2026-01-01T00:00:00Z"),
         finalizers: Vec::new(),
         owners: vec![owner(service)],
         terminating: false,
@@ -109,6 +107,17 @@ fn settle(index: &mut Index, key: &ObjectKey, serial: &mut usize, made: &mut Vec
     count
 }
 
+/// A list of pods; the Services to look at.
+fn list(index: &mut Index, views: Vec<PodView>) -> BTreeSet<ObjectKey> {
+    index.begin_pod_list();
+    let mut wake = BTreeSet::new();
+    for view in views {
+        wake.extend(index.apply_pod(view).1);
+    }
+    wake.extend(index.end_pod_list());
+    wake
+}
+
 fn main() {
     let (services, pods) = (argument("--services", 10_000), argument("--pods", 10));
     let resident = || common::resident_kib(std::process::id()) as f64 / 1024.0;
@@ -121,7 +130,7 @@ fn main() {
     let views: Vec<_> = (0..services * pods).map(|it| pod(it / pods, it % pods, 0, true)).collect();
     let empty = resident();
     let before = thread_time();
-    let wake = index.replace_pods(views);
+    let wake = list(&mut index, views);
     println!(
         "fill: {services} Services {:.0} ms, {} pods {:.0} ms",
         filled / 1e6,
@@ -143,7 +152,7 @@ fn main() {
     let mut index = Index::default();
     index.replace_nodes((0..NODES).map(node).collect());
     index.replace_services((0..services).map(service).collect());
-    index.replace_pods((0..services * pods).map(|it| pod(it / pods, it % pods, 0, true)).collect());
+    list(&mut index, (0..services * pods).map(|it| pod(it / pods, it % pods, 0, true)).collect());
     index.replace_slices(slices);
     let before = thread_time();
     let writes: usize = wake.iter().map(|it| settle(&mut index, it, &mut serial, &mut Vec::new())).sum();

@@ -33,7 +33,7 @@ pub fn desired(
     let mut families: Vec<_> =
         service.families.iter().map(|it| Desired { family: *it, groups: BTreeMap::new() }).collect();
     for pod in pods {
-        let node = Some(pod.node_name.as_str()).filter(|it| !it.is_empty()).and_then(&node);
+        let node = Some(&*pod.node_name).filter(|it| !it.is_empty()).and_then(&node);
         let Some((ports, endpoints)) = of_pod(service, pod, node.as_deref()) else { continue };
         for (family, endpoint) in endpoints {
             let Some(desired) = families.iter_mut().find(|it| it.family == family) else { continue };
@@ -111,10 +111,10 @@ fn endpoint(
     addresses: Vec<String>,
 ) -> Endpoint {
     let named = !pod.hostname.is_empty()
-        && pod.subdomain == service.key.name
+        && *pod.subdomain == *service.key.name
         && pod.key.namespace == service.key.namespace;
     let ready = service.publish_not_ready || (pod.ready && !pod.terminating);
-    let node_name = Some(pod.node_name.clone()).filter(|it| !it.is_empty());
+    let node_name = Some(pod.node_name.to_string()).filter(|it| !it.is_empty());
     let zone = node.and_then(|it| it.zone.clone());
     Endpoint {
         addresses,

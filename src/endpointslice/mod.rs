@@ -162,11 +162,12 @@ impl Feed {
     }
 
     fn services(self) -> impl FnMut(Event<ServiceView>) + Send {
-        let mut first = true;
+        let (mut first, mut list) = (true, Vec::new());
         move |event| {
             let services = match event {
-                Event::Begin => return,
-                Event::List(list) => lock(&self.index).replace_services(list),
+                Event::Begin => return list.clear(),
+                Event::Listed(view) => return list.push(view),
+                Event::Done => lock(&self.index).replace_services(std::mem::take(&mut list)),
                 Event::Apply(view) => return self.wake(lock(&self.index).apply_service(view)),
                 Event::Gone { object, .. } => return self.wake(lock(&self.index).remove_service(&object)),
             };
@@ -178,9 +179,13 @@ impl Feed {
     fn pods(self) -> impl FnMut(Event<PodView>) + Send {
         let mut first = true;
         move |event| match event {
-            Event::Begin => {}
-            Event::List(list) => {
-                let services = lock(&self.index).replace_pods(list);
+            Event::Begin => lock(&self.index).begin_pod_list(),
+            Event::Listed(view) => {
+                let services = lock(&self.index).apply_pod(view).1;
+                self.wake(services);
+            }
+            Event::Done => {
+                let services = lock(&self.index).end_pod_list();
                 self.wake(services);
                 self.list_done(&mut first);
             }
@@ -202,11 +207,12 @@ impl Feed {
     }
 
     fn nodes(self) -> impl FnMut(Event<NodeView>) + Send {
-        let mut first = true;
+        let (mut first, mut list) = (true, Vec::new());
         move |event| {
             let services = match event {
-                Event::Begin => return,
-                Event::List(list) => lock(&self.index).replace_nodes(list),
+                Event::Begin => return list.clear(),
+                Event::Listed(view) => return list.push(view),
+                Event::Done => lock(&self.index).replace_nodes(std::mem::take(&mut list)),
                 Event::Apply(view) => return self.wake(lock(&self.index).apply_node(view)),
                 Event::Gone { object, .. } => return self.wake(lock(&self.index).remove_node(&object.name)),
             };
@@ -216,11 +222,15 @@ impl Feed {
     }
 
     fn slices(self) -> impl FnMut(Event<SliceView>) + Send {
-        let mut first = true;
+        let (mut first, mut list) = (true, Vec::new());
         move |event| {
             let services = match event {
-                Event::Begin => return lock(&self.index).begin_slice_list(),
-                Event::List(list) => lock(&self.index).replace_slices(list),
+                Event::Begin => {
+                    list.clear();
+                    return lock(&self.index).begin_slice_list();
+                }
+                Event::Listed(view) => return list.push(view),
+                Event::Done => lock(&self.index).replace_slices(std::mem::take(&mut list)),
                 Event::Apply(view) => return self.wake(lock(&self.index).apply_slice(view)),
                 Event::Gone { object, version } => {
                     return self.wake(lock(&self.index).remove_slice(&object, version));

@@ -63,15 +63,32 @@ pub enum TargetPort {
     Name(String),
 }
 
-/// Labels of a pod, ascending by key: a fraction of the memory of a map.
+/// Labels or annotations, ascending by key: a fraction of the memory of a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
         Some(&self.0[at].1)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same with one more pair.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &str) -> Self {
+        let pairs = self.iter().chain([(key, value)]);
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Every key and value, to be replaced by equal ones.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = (&mut Arc<str>, &mut Arc<str>)> {
+        self.0.iter_mut().map(|(key, value)| (key, value))
     }
 
     /// Every pair, ascending by key.
@@ -84,6 +101,12 @@ impl FromIterator<(String, String)> for Labels {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         let sorted: BTreeMap<String, String> = pairs.into_iter().collect();
         Self(sorted.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
+impl PartialEq<BTreeMap<String, String>> for Labels {
+    fn eq(&self, other: &BTreeMap<String, String>) -> bool {
+        self.iter().eq(other.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 }
 
@@ -127,7 +150,7 @@ pub struct ServiceView {
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec.selector`; empty when this controller does not manage the Service.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Labels,
     /// The Service has a selector, whatever its type: its Endpoints are not mirrored.
     pub has_selector: bool,
     /// `clusterIP` is None or empty.
@@ -149,7 +172,7 @@ pub struct ServiceView {
 }
 
 /// A container port that has a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NamedPort {
     /// Port name.
     pub name: String,
@@ -171,7 +194,7 @@ pub struct PodView {
     /// `metadata.labels`.
     pub labels: Labels,
     /// `status.podIPs`, parsed.
-    pub ips: Vec<IpAddr>,
+    pub ips: Box<[IpAddr]>,
     /// Phase Succeeded or Failed.
     pub terminal: bool,
     /// Condition Ready is True.
@@ -179,13 +202,13 @@ pub struct PodView {
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `spec.nodeName`, maybe empty.
-    pub node_name: String,
+    pub node_name: Arc<str>,
     /// `spec.hostname`, maybe empty.
     pub hostname: String,
     /// `spec.subdomain`, maybe empty.
-    pub subdomain: String,
+    pub subdomain: Arc<str>,
     /// Named ports: those of the containers, then those of the sidecars.
-    pub ports: Vec<NamedPort>,
+    pub ports: Arc<[NamedPort]>,
     /// When the Ready condition changed last.
     pub ready_since: Option<Timestamp>,
 }
@@ -316,9 +339,9 @@ pub struct SliceView {
     /// Label `kubernetes.io/service-name`.
     pub service: String,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// `metadata.annotations`.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// `metadata.finalizers`.
     pub finalizers: Vec<String>,
     /// `metadata.ownerReferences`.
@@ -341,7 +364,7 @@ impl ServiceView {
 
     /// Whether the selector, which is not empty, matches these labels.
     pub fn selects(&self, labels: &Labels) -> bool {
-        self.managed() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value.as_str()))
+        self.managed() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 

@@ -311,7 +311,7 @@ impl Kind for ServiceView {
             traffic_distribution: if used { traffic.to_owned() } else { String::new() },
             terminating: meta.deletion_timestamp.is_some(),
             has_selector: spec.selector.as_ref().is_some_and(|it| !it.is_empty()),
-            selector: spec.selector.filter(|_| !external).unwrap_or_default(),
+            selector: spec.selector.filter(|_| !external).unwrap_or_default().into_iter().collect(),
             uid: meta.uid.clone().unwrap_or_default(),
             resource_version: parse_version(meta.resource_version.as_deref()),
             labels: meta.labels.clone().unwrap_or_default(),
@@ -368,9 +368,9 @@ impl Kind for PodView {
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             ready: ready.as_ref().is_some_and(|it| it.status == "True"),
             terminating: meta.deletion_timestamp.is_some(),
-            node_name: spec.node_name.unwrap_or_default(),
+            node_name: spec.node_name.unwrap_or_default().into(),
             hostname: spec.hostname.unwrap_or_default(),
-            subdomain: spec.subdomain.unwrap_or_default(),
+            subdomain: spec.subdomain.unwrap_or_default().into(),
             ports: ports
                 .filter_map(|it| {
                     let protocol = it.protocol.unwrap_or_else(|| "TCP".to_owned());
@@ -439,8 +439,8 @@ impl Kind for SliceView {
             uid: meta.uid.unwrap_or_default(),
             version: meta.resource_version.unwrap_or_default(),
             service: labels.get(SERVICE_NAME).cloned().unwrap_or_default(),
-            labels,
-            annotations: meta.annotations.unwrap_or_default(),
+            labels: labels.into_iter().collect(),
+            annotations: meta.annotations.unwrap_or_default().into_iter().collect(),
             finalizers: meta.finalizers.unwrap_or_default(),
             owners: meta.owner_references.unwrap_or_default(),
             terminating: meta.deletion_timestamp.is_some(),

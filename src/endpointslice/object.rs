@@ -124,9 +124,8 @@ pub fn body(
         Place::New(name) => (name, None),
         Place::Old(slice) => (slice.key.name.as_str(), Some(slice)),
     };
-    let kept = old.into_iter().flat_map(|it| &it.annotations).filter(|it| it.0 != TRIGGER_TIME);
-    let mut annotations: BTreeMap<&str, String> =
-        kept.map(|(key, value)| (key.as_str(), value.clone())).collect();
+    let kept = old.into_iter().flat_map(|it| it.annotations.iter()).filter(|it| it.0 != TRIGGER_TIME);
+    let mut annotations: BTreeMap<&str, String> = kept.map(|(key, value)| (key, value.to_owned())).collect();
     annotations.extend(trigger.map(|at| (TRIGGER_TIME, at.to_string())));
     let owners = match old {
         Some(old) if owned_by(old, service) => old.owners.clone(),
@@ -227,7 +226,7 @@ mod tests {
         );
         assert_eq!(again.writes, []);
         let mut old = read;
-        old.annotations.insert("mine".to_owned(), "1".to_owned());
+        old.annotations = old.annotations.with("mine", "1");
         old.finalizers.push("example.org/f".to_owned());
         old.version = "7".to_owned();
         let sent: Value = serde_json::from_slice(&body(&service, &content, Place::Old(&old), None)).unwrap();

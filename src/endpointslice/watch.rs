@@ -2,7 +2,7 @@
 //!
 //! API server ──list + watch──▶ `narrow` ──▶ [`Event`]s ──▶ index ──Services──▶ queue
 //!
-//! A list is handed over whole. Errors are retried for ever with backoff (0.8 s to 30 s); the last state stays meanwhile.
+//! A list is handed over object by object, so that it is never in memory beside the index. Errors are retried for ever with backoff (0.8 s to 30 s); the last state stays meanwhile.
 
 use std::pin::pin;
 
@@ -23,8 +23,10 @@ use crate::runtime::error::chain;
 pub enum Event<T> {
     /// A list begins; it shows every write made before now.
     Begin,
-    /// A complete list.
-    List(Vec<T>),
+    /// One object of the list.
+    Listed(T),
+    /// The list is complete.
+    Done,
     /// An object as it is now.
     Apply(T),
     /// An object is gone, or means nothing here any more.
@@ -45,7 +47,7 @@ pub async fn feed<T: Kind>(
 ) {
     let api: Api<Watched<T>> = Api::all(client);
     let mut events = pin!(watcher(api, config).default_backoff());
-    let mut listing = Vec::new();
+    let mut listed = 0;
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -57,13 +59,18 @@ pub async fn feed<T: Kind>(
                 warn!(resource = T::PLURAL, error = %chain(&error), "watch failed, retrying");
             }
             Some(Ok(watcher::Event::Init)) => {
-                listing.clear();
+                listed = 0;
                 on_event(Event::Begin);
             }
-            Some(Ok(watcher::Event::InitApply(object))) => listing.extend(object.view),
+            Some(Ok(watcher::Event::InitApply(object))) => {
+                if let Some(view) = object.view {
+                    listed += 1;
+                    on_event(Event::Listed(view));
+                }
+            }
             Some(Ok(watcher::Event::InitDone)) => {
-                debug!(resource = T::PLURAL, objects = listing.len(), "synced");
-                on_event(Event::List(std::mem::take(&mut listing)));
+                debug!(resource = T::PLURAL, objects = listed, "synced");
+                on_event(Event::Done);
             }
             Some(Ok(watcher::Event::Apply(Watched { view: Some(view), .. }))) => on_event(Event::Apply(view)),
             Some(Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object))) => {

@@ -26,7 +26,7 @@ impl Index {
         if count == 0 {
             return None;
         }
-        self.services.keys().nth(at % count).cloned()
+        self.services.keys().nth(at % count).map(|it| (**it).clone())
     }
 
     /// What the caches hold, for metrics and benches.

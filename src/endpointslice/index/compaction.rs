@@ -30,7 +30,7 @@ impl Index {
             }
             let merge = state.slices.half_empty(max, |pace| pace.quiet_for(now) >= QUIET)?;
             state.merge = Some(merge);
-            Some(key.clone())
+            Some((**key).clone())
         })
     }
 

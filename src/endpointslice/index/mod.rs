@@ -10,6 +10,7 @@
 
 mod audit;
 mod compaction;
+mod intern;
 pub mod partial;
 mod pods;
 mod service;
@@ -18,6 +19,7 @@ pub mod slices;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use self::intern::Interner;
 use self::pods::{Members, PodId};
 use self::service::{Dirty, ServiceState};
 use self::slices::News;
@@ -38,11 +40,13 @@ fn pair(namespace: &str, key: &str, value: &str) -> Pair {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Index {
-    services: HashMap<ObjectKey, ServiceState>,
+    /// Their keys are shared with the pods they select.
+    services: HashMap<Arc<ObjectKey>, ServiceState>,
     /// Services by the pair of their selector that the fewest pods carried, and the fewest Services were filed under, when
     /// they were filed.
-    anchors: HashMap<Pair, Vec<ObjectKey>>,
+    anchors: HashMap<Pair, Vec<Arc<ObjectKey>>>,
     pods: Members,
+    interner: Interner,
     nodes: HashMap<String, NodeRecord>,
     shares: ZoneShares,
     /// Services with topology mode `Auto`.
@@ -76,11 +80,15 @@ pub enum Verdict {
 /// Services to look at.
 pub type Wake = Vec<ObjectKey>;
 
+fn keys(services: &[Arc<ObjectKey>]) -> Wake {
+    services.iter().map(|it| (**it).clone()).collect()
+}
+
 impl Index {
     /// A Service as it is now.
     pub fn apply_service(&mut self, view: ServiceView) -> Wake {
         let key = view.key.clone();
-        let state = self.services.entry(key.clone()).or_default();
+        let state = self.services.entry(Arc::new(key.clone())).or_default();
         let old = state.view.replace(Arc::new(view));
         let view = Arc::clone(state.view.as_ref().expect("just set"));
         if let Some(old) = &old {
@@ -120,7 +128,7 @@ impl Index {
     /// A complete list of Services.
     pub fn replace_services(&mut self, list: Vec<ServiceView>) -> Wake {
         let mut gone: BTreeSet<ObjectKey> =
-            self.services.iter().filter(|it| it.1.view.is_some()).map(|it| it.0.clone()).collect();
+            self.services.iter().filter(|it| it.1.view.is_some()).map(|it| (**it.0).clone()).collect();
         let mut wake = Vec::new();
         for view in list {
             gone.remove(&view.key);
@@ -150,13 +158,15 @@ impl Index {
             Some(anchor) => self.pods.matching(anchor, |labels| view.selects(labels)),
             None => Vec::new(),
         };
+        let Some((shared, _)) = self.services.get_key_value(&view.key) else { return };
+        let shared = Arc::clone(shared);
         for pod in &members {
-            self.pods.join(*pod, &view.key);
+            self.pods.join(*pod, &shared);
         }
-        let state = self.services.entry(view.key.clone()).or_default();
+        let Some(state) = self.services.get_mut(&view.key) else { return };
         state.members = members.into_iter().collect();
         if let Some(anchor) = anchor {
-            self.anchors.entry(anchor.clone()).or_default().push(view.key.clone());
+            self.anchors.entry(anchor.clone()).or_default().push(shared);
             state.anchor = Some(anchor);
         }
     }
@@ -166,7 +176,7 @@ impl Index {
         if let Some(anchor) = state.anchor.take()
             && let Some(filed) = self.anchors.get_mut(&anchor)
         {
-            filed.retain(|it| it != key);
+            filed.retain(|it| **it != *key);
             if filed.is_empty() {
                 self.anchors.remove(&anchor);
             }
@@ -177,11 +187,11 @@ impl Index {
     }
 
     /// The Services whose selector matches these labels, ascending.
-    fn selecting(&self, namespace: &str, labels: &Labels) -> Vec<ObjectKey> {
+    fn selecting(&self, namespace: &str, labels: &Labels) -> Vec<Arc<ObjectKey>> {
         let mut found = Vec::new();
         for (key, value) in labels.iter() {
             let Some(filed) = self.anchors.get(&pair(namespace, key, value)) else { continue };
-            let matches = |it: &&ObjectKey| {
+            let matches = |it: &&Arc<ObjectKey>| {
                 let state = self.services.get(*it).and_then(|it| it.view.as_ref());
                 state.is_some_and(|it| it.selects(labels))
             };
@@ -192,7 +202,8 @@ impl Index {
     }
 
     /// A pod as it is now.
-    pub fn apply_pod(&mut self, view: PodView) -> (Verdict, Wake) {
+    pub fn apply_pod(&mut self, mut view: PodView) -> (Verdict, Wake) {
+        self.interner.share(&mut view);
         let key = view.key.clone();
         let id = self.pods.id_of(&key);
         let old = id.and_then(|it| self.pods.view(it)).cloned();
@@ -209,14 +220,14 @@ impl Index {
             self.leave_node(&old.node_name, id);
         }
         if old.as_ref().is_none_or(|it| it.node_name != view.node_name) && !view.node_name.is_empty() {
-            self.nodes.entry(view.node_name.clone()).or_default().pods.insert(id);
+            self.nodes.entry(view.node_name.to_string()).or_default().pods.insert(id);
         }
         let before = self.pods.services(id).to_vec();
-        let mut wake = before.clone();
+        let mut wake = keys(&before);
         if relabelled {
             let now = self.selecting(&key.namespace, &view.labels);
             for service in before.iter().filter(|it| !now.contains(it)) {
-                if let Some(state) = self.services.get_mut(service) {
+                if let Some(state) = self.services.get_mut(&**service) {
                     state.members.remove(&id);
                 }
             }
@@ -224,7 +235,7 @@ impl Index {
                 if let Some(state) = self.services.get_mut(service) {
                     state.members.insert(id);
                 }
-                wake.push(service.clone());
+                wake.push((**service).clone());
             }
             self.pods.set_services(id, now);
         }
@@ -235,7 +246,7 @@ impl Index {
     /// A pod is gone.
     pub fn remove_pod(&mut self, key: &ObjectKey) -> (Verdict, Wake) {
         let Some(id) = self.pods.id_of(key) else { return (Verdict::Ignored, Vec::new()) };
-        let wake = self.pods.services(id).to_vec();
+        let wake = keys(self.pods.services(id));
         if let Some(node) = self.pods.view(id).map(|it| it.node_name.clone()) {
             self.leave_node(&node, id);
         }
@@ -249,15 +260,15 @@ impl Index {
         (if wake.is_empty() { Verdict::Ignored } else { Verdict::Planned }, wake)
     }
 
-    /// A complete list of pods.
-    pub fn replace_pods(&mut self, list: Vec<PodView>) -> Wake {
-        let mut gone: BTreeSet<ObjectKey> = self.pods.keys().cloned().collect();
+    /// A list of pods begins.
+    pub fn begin_pod_list(&mut self) {
+        self.pods.begin_list();
+    }
+
+    /// Every pod of the list was applied: those that were not in it are gone.
+    pub fn end_pod_list(&mut self) -> Wake {
         let mut wake = BTreeSet::new();
-        for view in list {
-            gone.remove(&view.key);
-            wake.extend(self.apply_pod(view).1);
-        }
-        for key in gone {
+        for key in self.pods.not_listed() {
             wake.extend(self.remove_pod(&key).1);
         }
         wake.into_iter().collect()
@@ -327,7 +338,7 @@ impl Index {
         let mut wake = BTreeSet::new();
         for id in record.pods.clone() {
             let Some(pod) = self.pods.view(id).map(|it| it.key.name.clone()) else { continue };
-            let services = self.pods.services(id).to_vec();
+            let services = keys(self.pods.services(id));
             self.mark(&services, &pod);
             wake.extend(services);
         }
@@ -372,7 +383,7 @@ impl Index {
             state.dirty = Dirty::All;
             wake.push(holder);
         }
-        let state = self.services.entry(key.clone()).or_default();
+        let state = self.services.entry(Arc::new(key.clone())).or_default();
         if state.slices.saw(view) == News::Foreign {
             state.dirty = Dirty::All;
             wake.push(key);
@@ -403,7 +414,7 @@ impl Index {
     pub fn replace_slices(&mut self, list: Vec<SliceView>) -> Wake {
         let mut known: BTreeSet<(ObjectKey, Box<str>)> = BTreeSet::new();
         for (key, state) in &self.services {
-            known.extend(state.slices.names().map(|it| (key.clone(), it.into())));
+            known.extend(state.slices.names().map(|it| ((**key).clone(), it.into())));
         }
         let mut wake = BTreeSet::new();
         for view in list {

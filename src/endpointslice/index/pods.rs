@@ -17,15 +17,20 @@ pub type PodId = u32;
 pub struct Members {
     slots: Vec<Option<Record>>,
     free: Vec<PodId>,
-    by_key: HashMap<ObjectKey, PodId>,
+    /// By namespace and name.
+    by_key: HashMap<Box<str>, HashMap<Box<str>, PodId>>,
     postings: HashMap<Pair, BTreeSet<PodId>>,
+    /// Lists begun so far.
+    lists: u32,
 }
 
 #[derive(Debug)]
 struct Record {
     view: Arc<PodView>,
     /// The Services that select it, ascending.
-    services: Vec<ObjectKey>,
+    services: Vec<Arc<ObjectKey>>,
+    /// Lists begun when it was seen last.
+    seen: u32,
 }
 
 impl Members {
@@ -39,7 +44,7 @@ impl Members {
 
     /// The number of a pod.
     pub fn id_of(&self, key: &ObjectKey) -> Option<PodId> {
-        self.by_key.get(key).copied()
+        self.by_key.get(key.namespace.as_str())?.get(key.name.as_str()).copied()
     }
 
     /// The pod of a number.
@@ -47,25 +52,32 @@ impl Members {
         self.record(id).map(|it| &it.view)
     }
 
-    /// Every pod's key.
-    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.by_key.keys()
+    /// A list begins.
+    pub fn begin_list(&mut self) {
+        self.lists = self.lists.wrapping_add(1);
+    }
+
+    /// Pods that were not seen since it began.
+    pub fn not_listed(&self) -> Vec<ObjectKey> {
+        let unseen = self.slots.iter().flatten().filter(|it| it.seen != self.lists);
+        unseen.map(|it| it.view.key.clone()).collect()
     }
 
     /// Number of pods.
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        self.slots.len() - self.free.len()
     }
 
     /// The Services that select a pod.
-    pub fn services(&self, id: PodId) -> &[ObjectKey] {
+    pub fn services(&self, id: PodId) -> &[Arc<ObjectKey>] {
         self.record(id).map(|it| it.services.as_slice()).unwrap_or_default()
     }
 
     /// Replaces the view of a pod whose labels are the same.
     pub fn set(&mut self, id: PodId, view: Arc<PodView>) {
+        let lists = self.lists;
         if let Some(record) = self.record_mut(id) {
-            record.view = view;
+            (record.view, record.seen) = (view, lists);
         }
     }
 
@@ -82,7 +94,7 @@ impl Members {
     }
 
     fn insert(&mut self, view: &Arc<PodView>) -> PodId {
-        let record = Record { view: Arc::clone(view), services: Vec::new() };
+        let record = Record { view: Arc::clone(view), services: Vec::new(), seen: self.lists };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id as usize] = Some(record);
@@ -93,7 +105,11 @@ impl Members {
                 (self.slots.len() - 1) as PodId
             }
         };
-        self.by_key.insert(view.key.clone(), id);
+        let ObjectKey { namespace, name } = &view.key;
+        match self.by_key.get_mut(namespace.as_str()) {
+            Some(pods) => drop(pods.insert(name.as_str().into(), id)),
+            None => drop(self.by_key.insert(namespace.as_str().into(), [(name.as_str().into(), id)].into())),
+        }
         self.post(id, view);
         id
     }
@@ -101,7 +117,13 @@ impl Members {
     /// Removes a pod.
     pub fn remove(&mut self, id: PodId) {
         let Some(record) = self.slots.get_mut(id as usize).and_then(Option::take) else { return };
-        self.by_key.remove(&record.view.key);
+        let ObjectKey { namespace, name } = &record.view.key;
+        if let Some(pods) = self.by_key.get_mut(namespace.as_str()) {
+            pods.remove(name.as_str());
+            if pods.is_empty() {
+                self.by_key.remove(namespace.as_str());
+            }
+        }
         self.unpost(id, &record.view);
         self.free.push(id);
     }
@@ -136,23 +158,24 @@ impl Members {
     }
 
     /// A Service selects a pod.
-    pub fn join(&mut self, id: PodId, service: &ObjectKey) {
+    pub fn join(&mut self, id: PodId, service: &Arc<ObjectKey>) {
         if let Some(record) = self.record_mut(id)
             && let Err(at) = record.services.binary_search(service)
         {
-            record.services.insert(at, service.clone());
+            record.services.reserve_exact(1);
+            record.services.insert(at, Arc::clone(service));
         }
     }
 
     /// A Service selects a pod no longer.
     pub fn leave(&mut self, id: PodId, service: &ObjectKey) {
         if let Some(record) = self.record_mut(id) {
-            record.services.retain(|it| it != service);
+            record.services.retain(|it| **it != *service);
         }
     }
 
     /// The Services that select a pod are these, ascending.
-    pub fn set_services(&mut self, id: PodId, services: Vec<ObjectKey>) {
+    pub fn set_services(&mut self, id: PodId, services: Vec<Arc<ObjectKey>>) {
         if let Some(record) = self.record_mut(id) {
             record.services = services;
         }

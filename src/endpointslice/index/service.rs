@@ -72,7 +72,7 @@ pub struct ServiceState {
     /// Two half-empty slices to merge, once nothing else is to be written: the one that stays, and the other.
     pub(super) merge: Option<(Arc<SliceView>, Arc<SliceView>)>,
     /// Pods that the API server refuses as endpoints, with their addresses then.
-    quarantine: BTreeMap<Box<str>, Vec<IpAddr>>,
+    quarantine: BTreeMap<Box<str>, Box<[IpAddr]>>,
     zones: BTreeMap<Family, Result<(), Disabled>>,
 }
 
@@ -202,7 +202,7 @@ impl Index {
                     if state.refused(pod) {
                         return None;
                     }
-                    let node = Some(pod.node_name.as_str()).filter(|it| !it.is_empty());
+                    let node = Some(&*pod.node_name).filter(|it| !it.is_empty());
                     of_pod(&service, pod, node.and_then(|it| self.node(it)).as_deref())
                 });
                 partial::Change { pod: name.into(), wanted }

@@ -42,7 +42,7 @@ type Fill = BTreeSet<(usize, Arc<str>)>;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct SliceSet {
-    slots: BTreeMap<Arc<str>, Slot>,
+    slots: BTreeMap<Arc<str>, Box<Slot>>,
     /// Slices with an endpoint of the pod of this name; most pods have one for each family.
     placements: HashMap<Box<str>, Vec<Arc<str>>>,
     fill: BTreeMap<(Family, PortSet), Fill>,
@@ -257,7 +257,8 @@ impl SliceSet {
         let name: Arc<str> = view.key.name.as_str().into();
         let old = self.take(&name);
         for pod in view.endpoints.iter().filter_map(|it| it.target.as_ref()) {
-            let slices = self.placements.entry(pod.name.as_str().into()).or_default();
+            let slices =
+                self.placements.entry(pod.name.as_str().into()).or_insert_with(|| Vec::with_capacity(1));
             if slices.last() != Some(&name) {
                 slices.push(Arc::clone(&name));
             }
@@ -268,10 +269,11 @@ impl SliceSet {
         }
         self.odd += usize::from(odd(&view));
         let (pace, before) = old.map(|it| (it.pace, it.lists_begun)).unwrap_or_default();
-        self.slots.insert(name, Slot { view, pace, lists_begun: lists_begun.unwrap_or(before) });
+        let slot = Slot { view, pace, lists_begun: lists_begun.unwrap_or(before) };
+        self.slots.insert(name, Box::new(slot));
     }
 
-    fn take(&mut self, name: &str) -> Option<Slot> {
+    fn take(&mut self, name: &str) -> Option<Box<Slot>> {
         let slot = self.slots.remove(name)?;
         for pod in slot.view.endpoints.iter().filter_map(|it| it.target.as_ref()) {
             if let Some(slices) = self.placements.get_mut(&*pod.name) {

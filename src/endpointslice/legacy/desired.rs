@@ -53,11 +53,11 @@ fn of_pod(service: &ServiceView, pod: &PodView, family: Family) -> Vec<EndpointS
         return Vec::new();
     }
     let Some(ip) = usable(pod, family).next() else { return Vec::new() };
-    let named = !pod.hostname.is_empty() && pod.subdomain == service.key.name;
+    let named = !pod.hostname.is_empty() && *pod.subdomain == *service.key.name;
     let address = EndpointAddress {
         ip: ip.to_string(),
         hostname: named.then(|| pod.hostname.clone()),
-        node_name: Some(pod.node_name.clone()).filter(|it| !it.is_empty()),
+        node_name: Some(pod.node_name.to_string()).filter(|it| !it.is_empty()),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
             namespace: Some(pod.key.namespace.clone()),

@@ -5,7 +5,7 @@ use serde_json::json;
 use std::collections::HashSet;
 
 use super::*;
-use crate::endpointslice::model::{Conditions, Port, Target};
+use crate::endpointslice::model::{Conditions, Labels, Port, Target};
 use crate::endpointslice::narrow::from_json;
 use crate::model::ObjectKey;
 
@@ -49,8 +49,8 @@ fn slice(name: &str, number: i32, members: impl IntoIterator<Item = usize>) -> A
         uid: name.to_owned(),
         version: "1".into(),
         service: "web".into(),
-        labels: labels(&service),
-        annotations: BTreeMap::new(),
+        labels: labels(&service).into_iter().collect(),
+        annotations: Labels::default(),
         finalizers: Vec::new(),
         owners: vec![owner(&service)],
         terminating: false,
@@ -178,12 +178,12 @@ fn content_labels_and_owner_are_healed() {
         show(&plan(&service(), &[Arc::new(changed)], &wanted(&[(80, vec![0, 1])]), 100))
     };
     assert_eq!(change(|_| ()), "");
-    assert_eq!(change(|it| drop(it.labels.insert("foreign".into(), "x".into()))), "a=2");
+    assert_eq!(change(|it| it.labels = it.labels.with("foreign", "x")), "a=2");
     assert_eq!(change(|it| Arc::make_mut(&mut it.endpoints[0]).conditions.ready = Some(false)), "a=2");
     assert_eq!(change(|it| Arc::make_mut(&mut it.endpoints[0]).foreign = true), "a=2");
     assert_eq!(change(|it| it.endpoints.reverse()), "", "order carries no meaning");
     assert_eq!(change(|it| it.endpoints.push(Arc::new(endpoint(0)))), "a=2", "a duplicate goes");
-    assert_eq!(change(|it| it.annotations.extend([("foreign".into(), "x".into())])), "");
+    assert_eq!(change(|it| it.annotations = it.annotations.with("foreign", "x")), "");
     assert_eq!(change(|it| it.owners[0].uid = "other".into()), "+2 -a", "never reused from another owner");
     assert_eq!(change(|it| it.family = None), "+2 -a", "another address type");
     assert_eq!(change(|it| it.terminating = true), "+2", "a slice on its way out does not count");
@@ -214,7 +214,8 @@ fn a_pod_that_changes_slices_never_vanishes() {
 fn slices_that_are_written_for_their_labels_take_the_new_ones() {
     let mut existing = slices(&[80, 20]);
     for slice in &mut existing {
-        Arc::make_mut(slice).labels.insert("stray".into(), "x".into());
+        let labels = slice.labels.with("stray", "x");
+        Arc::make_mut(slice).labels = labels;
     }
     assert_eq!(show(&check("", &existing, &wanted(&[(80, (0..115).collect())]), 100)), "s0=95 s1=20");
 }

@@ -28,7 +28,7 @@ impl Moment {
             return wanted;
         }
         for pod in self.pods.values().filter(|it| service.selects(&it.labels)) {
-            let node = self.nodes.get(&pod.node_name).map(|it| &**it);
+            let node = self.nodes.get(&*pod.node_name).map(|it| &**it);
             let endpoints = of_pod(service, pod, node).map(|it| it.1).unwrap_or_default();
             let ready = endpoints.into_iter().filter(|it| it.1.is_ready());
             wanted.extend(ready.map(|it| (pod.key.name.clone(), it.1.addresses[0].clone())));
