@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use ordinal::k8s::events::channel;
+use ordinal::k8s::write::WriteApi;
 use ordinal::model::ObjectKey;
 use ordinal::runtime::{Next, Reconcile as _};
-use ordinal::statefulset::api::WriteApi;
-use ordinal::statefulset::events::channel;
 use ordinal::statefulset::index::of_pod;
 use ordinal::statefulset::model::{ClaimView, PodView, RevisionView, SetSpec};
 use ordinal::statefulset::plan::{Observed, plan};
@@ -71,7 +71,7 @@ fn event(others: u32) -> f64 {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _guard = runtime.enter();
-    let api = WriteApi::new(kube::Client::new(nobody, "default"));
+    let api = WriteApi::new(kube::Client::new(nobody, "default"), "ordinal");
     let (recorder, _backlog) = channel();
     let reconciler = Reconciler::new(stores.clone(), api, recorder, now);
     let pod = (*observed.pods[7]).clone();

@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::write::{Kind, Patch, WriteApi, WriteError};
+use super::kinds::EVENTS;
+use super::write::{Patch, WriteApi, WriteError};
 use crate::model::ObjectKey;
 
-const EVENTS: Kind = Kind { api_version: "v1", kind: "Event", plural: "events", word: "event" };
 /// Events waiting to be written; more at once than people read.
 const QUEUE: usize = 8_192;
 /// Objects and events remembered; when full, all are forgotten and counting starts anew.
@@ -28,6 +28,8 @@ const REMEMBERED: usize = 4_096;
 /// Different messages of one reason within [`ALIKE_WITHIN`] from which on they are told as one.
 const ALIKE_MAX: usize = 10;
 const ALIKE_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// How long a standing warning is not repeated.
+const STANDING_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// Events an object may tell at once ...
 const BURST: f64 = 25.0;
 /// ... and how many more per second.
@@ -40,13 +42,15 @@ pub enum Severity {
     Normal,
     /// Something failed.
     Warning,
+    /// Something stands in the way: seen on every look, so repeated at most once a minute.
+    Standing,
 }
 
 impl Severity {
     fn word(self) -> &'static str {
         match self {
             Self::Normal => "Normal",
-            Self::Warning => "Warning",
+            Self::Warning | Self::Standing => "Warning",
         }
     }
 }
@@ -116,7 +120,7 @@ enum Outcome {
     Create { name: String, message: String },
     /// Once more: the name of the event, its count, its message.
     Count { name: String, count: u32, message: String },
-    /// Nothing: the object told too much.
+    /// Nothing: the object told too much, or what stands in the way was told a moment ago.
     Nothing,
 }
 
@@ -130,6 +134,7 @@ struct Alikes {
 struct Known {
     name: String,
     count: u32,
+    last: Timestamp,
 }
 
 /// Which events become objects. Pure: time is an argument.
@@ -170,19 +175,21 @@ impl Correlator {
         } else {
             told.message.clone()
         };
-        if !self.allow(told) {
+        let key = (alike, if many { String::new() } else { told.message.clone() });
+        let told_just_now =
+            self.known.get(&key).is_some_and(|it| told.at.duration_since(it.last) < STANDING_PAUSE);
+        if (told.severity == Severity::Standing && told_just_now) || !self.allow(told) {
             return Outcome::Nothing;
         }
-        let key = (alike, if many { String::new() } else { told.message.clone() });
         if let Some(known) = self.known.get_mut(&key) {
-            known.count += 1;
+            (known.count, known.last) = (known.count + 1, told.at);
             return Outcome::Count { name: known.name.clone(), count: known.count, message };
         }
         self.serial += 1;
         // Nanoseconds as upstream; the serial keeps events of one moment apart.
         let nanos = u128::try_from(told.at.as_nanosecond()).unwrap_or(0) + u128::from(self.serial);
         let name = format!("{}.{nanos:x}", told.subject.key.name);
-        self.known.insert(key, Known { name: name.clone(), count: 1 });
+        self.known.insert(key, Known { name: name.clone(), count: 1, last: told.at });
         Outcome::Create { name, message }
     }
 
@@ -306,6 +313,17 @@ mod tests {
         );
         let later = it.correlate(&told("again", 10 + 601));
         assert!(matches!(&later, Outcome::Create { message, .. } if message == "again"), "{later:?}");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_once_a_minute() {
+        let mut it = Correlator::default();
+        let standing = |second| Told { severity: Severity::Standing, ..told("blocked", second) };
+        assert!(matches!(it.correlate(&standing(0)), Outcome::Create { .. }));
+        for second in 1..60 {
+            assert_eq!(it.correlate(&standing(second)), Outcome::Nothing, "{second}");
+        }
+        assert!(matches!(it.correlate(&standing(60)), Outcome::Count { count: 2, .. }));
     }
 
     #[test]

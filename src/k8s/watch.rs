@@ -35,6 +35,24 @@ pub trait Cached: Send + Sync + 'static {
     fn resource_version(&self) -> u64;
 }
 
+/// [`Cached`] for views with the fields `key`, `uid` and `resource_version`.
+macro_rules! cached {
+    ($($view:ty),*) => {$(
+        impl $crate::k8s::watch::Cached for $view {
+            fn key(&self) -> $crate::model::ObjectKey {
+                self.key.clone()
+            }
+            fn uid(&self) -> &str {
+                &self.uid
+            }
+            fn resource_version(&self) -> u64 {
+                $crate::k8s::watch::parse_version(Some(&self.resource_version))
+            }
+        }
+    )*};
+}
+pub(crate) use cached;
+
 /// One difference between two consecutive states of the cache.
 #[derive(Debug)]
 pub struct Change<T> {

@@ -117,6 +117,18 @@ impl WriteError {
         }
     }
 
+    /// The object of the request.
+    pub fn object(&self) -> &ObjectKey {
+        match self {
+            Self::AlreadyExists { object, .. }
+            | Self::Stale { object, .. }
+            | Self::NotFound { object, .. }
+            | Self::NamespaceTerminating { object, .. }
+            | Self::Rejected { object, .. }
+            | Self::Unavailable { object, .. } => object,
+        }
+    }
+
     /// What the API server said, for an event or a condition.
     pub fn text(&self) -> String {
         match self {
@@ -194,6 +206,16 @@ impl WriteApi {
         self.send(kind, object, Method::GET, &kind.path(object), "application/json", Vec::new()).await
     }
 
+    /// Whether the object of this UID is still there and is not being deleted, read past every cache.
+    pub async fn stays(&self, kind: Kind, object: &ObjectKey, uid: &str) -> Result<bool, WriteError> {
+        let fresh = match self.get(kind, object).await {
+            Err(WriteError::NotFound { .. }) => return Ok(false),
+            other => other?,
+        };
+        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid);
+        Ok(same && fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null))
+    }
+
     /// Reads a subresource of an object.
     pub async fn get_sub(&self, kind: Kind, object: &ObjectKey, sub: &str) -> Result<Value, WriteError> {
         let path = format!("{}/{sub}", kind.path(object));
@@ -213,6 +235,11 @@ impl WriteApi {
     pub async fn create(&self, kind: Kind, object: &ObjectKey, body: &Value) -> Result<Written, WriteError> {
         let path = kind.collection(&object.namespace);
         self.send(kind, object, Method::POST, &path, "application/json", bytes(body)).await
+    }
+
+    /// Replaces an object.
+    pub async fn replace(&self, kind: Kind, object: &ObjectKey, body: &Value) -> Result<Written, WriteError> {
+        self.send(kind, object, Method::PUT, &kind.path(object), "application/json", bytes(body)).await
     }
 
     /// Patches an object.
@@ -292,16 +319,18 @@ fn bytes(body: &Value) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kinds;
     use super::*;
 
     #[test]
     fn paths() {
-        let pods = Kind { api_version: "v1", kind: "Pod", plural: "pods", word: "pod" };
-        let sets =
-            Kind { api_version: "apps/v1", kind: "ReplicaSet", plural: "replicasets", word: "replicaset" };
         let key = ObjectKey::new("demo", "a");
-        assert_eq!(pods.path(&key), "/api/v1/namespaces/demo/pods/a");
-        assert_eq!(sets.path(&key), "/apis/apps/v1/namespaces/demo/replicasets/a");
-        assert_eq!(sets.collection(""), "/apis/apps/v1/replicasets");
+        assert_eq!(kinds::PODS.path(&key), "/api/v1/namespaces/demo/pods/a");
+        assert_eq!(kinds::REPLICA_SETS.path(&key), "/apis/apps/v1/namespaces/demo/replicasets/a");
+        assert_eq!(
+            kinds::STORAGE_CLASSES.path(&ObjectKey::new("", "fast")),
+            "/apis/storage.k8s.io/v1/storageclasses/fast"
+        );
+        assert_eq!(kinds::REPLICA_SETS.collection(""), "/apis/apps/v1/replicasets");
     }
 }

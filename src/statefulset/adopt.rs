@@ -7,14 +7,15 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::info;
 
-use super::api::{ApiError, Kind, Patch};
 use super::apply::{Applier, ApplyError};
 use super::claim::Claimed;
 use super::model::{PodView, RevisionView};
 use super::revision::set_reference;
+use crate::k8s::kinds::{PODS, REVISIONS, STATEFUL_SETS};
+use crate::k8s::write::{Kind, Patch, WriteError};
 use crate::model::ObjectKey;
 
 impl Applier<'_> {
@@ -27,7 +28,7 @@ impl Applier<'_> {
             self.still_stays().await?;
         }
         for it in orphans {
-            self.take(Kind::Revision, &it.key, &it.uid).await?;
+            self.take(REVISIONS, &it.key, &it.uid).await?;
         }
         Ok(())
     }
@@ -47,7 +48,7 @@ impl Applier<'_> {
         match self.still_stays().await {
             Ok(()) => {
                 for pod in &claimed.adopt {
-                    result = result.and(self.take(Kind::Pod, &pod.key, &pod.uid).await);
+                    result = result.and(self.take(PODS, &pod.key, &pod.uid).await);
                 }
                 result
             }
@@ -57,27 +58,27 @@ impl Applier<'_> {
 
     /// Reads the set past the cache: only one that is still there and stays may adopt, or have its history recorded again.
     pub async fn still_stays(&self) -> Result<(), ApplyError> {
-        let fresh = match self.api.get(Kind::Set, &self.set.key).await {
-            Err(ApiError::NotFound { .. }) => return Err(ApplyError::NotAdopting(self.set.key.clone())),
-            other => other?,
-        };
-        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(self.set.uid.as_str());
-        let stays = fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null);
-        if same && stays { Ok(()) } else { Err(ApplyError::NotAdopting(self.set.key.clone())) }
+        if self.api.stays(STATEFUL_SETS, &self.set.key, &self.set.uid).await? {
+            Ok(())
+        } else {
+            Err(ApplyError::NotAdopting(self.set.key.clone()))
+        }
     }
 
     async fn release(&self, pod: &PodView) -> Result<(), ApplyError> {
         let patch = json!({ "metadata": {
             "uid": pod.uid, "ownerReferences": [{ "$patch": "delete", "uid": self.set.uid }],
         } });
-        match self.api.patch(Kind::Pod, &pod.key, Patch::Strategic, &patch).await {
+        match self.api.patch(PODS, &pod.key, Patch::Strategic, &patch).await {
             Ok(written) => {
-                self.stored(Kind::Pod, &pod.key, &written);
+                self.stored(PODS, &pod.key, &written);
                 info!(pod = %pod.key.name, "pod released");
                 Ok(())
             }
             // Gone, replaced, or not writable any more: it is no pod of ours either way.
-            Err(ApiError::NotFound { .. } | ApiError::Stale { .. } | ApiError::Rejected { .. }) => Ok(()),
+            Err(WriteError::NotFound { .. } | WriteError::Stale { .. } | WriteError::Rejected { .. }) => {
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -90,7 +91,7 @@ impl Applier<'_> {
                 info!(object.name = %object.name, ?kind, "adopted");
                 Ok(())
             }
-            Err(ApiError::NotFound { .. }) => Ok(()),
+            Err(WriteError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

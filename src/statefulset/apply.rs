@@ -7,24 +7,24 @@
 //! Every write is recorded in the own-write barrier before anything else happens.
 //! Source: kubernetes `pkg/controller/statefulset/stateful_set_control.go` (`slowStartBatch`).
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
-use super::api::{ApiError, Kind, Patch, WriteApi, Written};
 use super::backoff::Backoffs;
 use super::conditions::Refused;
 use super::desired;
-use super::events::{Recorder, Severity};
+use super::events::tell;
 use super::model::{ClaimView, Ordinal, Owner, PodManagement, SetSpec};
 use super::plan::{Action, Phase, Step};
 use super::revision::{self, NewRevision, owner_json};
-use crate::k8s::watch::parse_version;
+use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::{CLAIMS, PODS, REVISIONS};
+use crate::k8s::own_writes::OwnWrites;
+use crate::k8s::write::{Kind, Patch, WriteApi, WriteError, Written};
 use crate::model::{ObjectKey, quantity::Quantity};
-use crate::runtime::Barrier;
-use crate::runtime::barrier::{View, Write};
 
 /// Most steps under way at once.
 const BATCH_MAX: usize = 500;
@@ -42,14 +42,14 @@ pub enum ApplyError {
     NotAdopting(ObjectKey),
     /// A write failed.
     #[error(transparent)]
-    Api(#[from] ApiError),
+    Api(#[from] WriteError),
 }
 
 impl ApplyError {
     /// What the API server said about a write it refused for good.
     pub fn refused(&self) -> Option<Refused> {
         match self {
-            Self::Api(error @ ApiError::Rejected { .. }) => {
+            Self::Api(error @ WriteError::Rejected { .. }) => {
                 Some(Refused { message: format!("{error}: {}", error.text()) })
             }
             _ => None,
@@ -58,32 +58,7 @@ impl ApplyError {
 
     /// Whether the set or its namespace is on its way out: no fault, and there is nothing to retry.
     pub fn is_farewell(&self) -> bool {
-        matches!(self, Self::NotAdopting(_) | Self::Api(ApiError::NamespaceTerminating { .. }))
-    }
-}
-
-/// The caches that will show our writes.
-#[derive(Clone)]
-pub struct Views {
-    /// Of StatefulSets.
-    pub sets: Arc<dyn View>,
-    /// Of pods.
-    pub pods: Arc<dyn View>,
-    /// Of claims.
-    pub claims: Arc<dyn View>,
-    /// Of revisions.
-    pub revisions: Arc<dyn View>,
-}
-
-impl Views {
-    fn of(&self, kind: Kind) -> Option<&Arc<dyn View>> {
-        match kind {
-            Kind::Set => Some(&self.sets),
-            Kind::Pod => Some(&self.pods),
-            Kind::Claim => Some(&self.claims),
-            Kind::Revision => Some(&self.revisions),
-            Kind::Event | Kind::StorageClass => None,
-        }
+        matches!(self, Self::NotAdopting(_) | Self::Api(WriteError::NamespaceTerminating { .. }))
     }
 }
 
@@ -92,9 +67,7 @@ pub struct Applier<'a> {
     /// Writes.
     pub api: &'a WriteApi,
     /// Remembers them.
-    pub barrier: &'a Barrier,
-    /// Shows them.
-    pub views: &'a Views,
+    pub own: &'a OwnWrites,
     /// Tells people.
     pub events: &'a Recorder,
     /// The set.
@@ -202,11 +175,11 @@ impl Applier<'_> {
         failed.into_iter().next().map_or(Ok(()), |it| Err(it.into()))
     }
 
-    fn tell_missing_claims(&self, ordinal: Ordinal, failed: &[ApiError]) {
-        if failed.iter().any(|it| matches!(it, ApiError::NamespaceTerminating { .. })) {
+    fn tell_missing_claims(&self, ordinal: Ordinal, failed: &[WriteError]) {
+        if failed.iter().any(|it| matches!(it, WriteError::NamespaceTerminating { .. })) {
             return;
         }
-        let name = |it: &ApiError| it.object().name.clone();
+        let name = |it: &WriteError| it.object().name.clone();
         let causes: Vec<_> =
             failed.iter().map(|it| format!("failed to create PVC {}: {}", name(it), it.text())).collect();
         let causes =
@@ -222,15 +195,14 @@ impl Applier<'_> {
                 let patch = json!({
                     "metadata": { "uid": it.uid, "resourceVersion": it.resource_version }, "revision": number,
                 });
-                let written = self.api.patch(Kind::Revision, &it.key, Patch::Merge, &patch).await?;
-                self.stored(Kind::Revision, &it.key, &written);
+                let written = self.api.patch(REVISIONS, &it.key, Patch::Merge, &patch).await?;
+                self.stored(REVISIONS, &it.key, &written);
                 Ok(())
             }
             Action::CreateRevision(new) => self.create_revision(new).await,
             Action::DeleteRevision(it) => {
-                let result =
-                    self.api.delete(Kind::Revision, &it.key, &it.uid, Some(&it.resource_version)).await;
-                Ok(self.deleted(Kind::Revision, &it.key, &it.uid, result)?)
+                let result = self.api.delete(REVISIONS, &it.key, &it.uid, Some(&it.resource_version)).await;
+                Ok(self.deleted(REVISIONS, &it.key, &it.uid, result)?)
             }
             Action::CreateClaim { ordinal, template, owners } => {
                 Ok(self.create_claim(*ordinal, *template, owners).await?)
@@ -240,9 +212,9 @@ impl Applier<'_> {
             Action::CreatePod { ordinal, release } => {
                 let key = self.pod_key(*ordinal);
                 let body = desired::pod(self.set, *ordinal, release);
-                let result = self.api.create(Kind::Pod, &key, &body).await;
+                let result = self.api.create(PODS, &key, &body).await;
                 self.tell_pod("create", "SuccessfulCreate", "FailedCreate", &key.name, result.as_ref().err());
-                self.stored(Kind::Pod, &key, &result?);
+                self.stored(PODS, &key, &result?);
                 info!(pod = %key.name, revision = %release.name, "pod created");
                 Ok(())
             }
@@ -252,7 +224,7 @@ impl Applier<'_> {
                     "uid": pod.uid, "resourceVersion": pod.resource_version,
                     "labels": desired::identity_labels(self.set, ordinal),
                 } });
-                let result = self.api.patch(Kind::Pod, &pod.key, Patch::Merge, &patch).await;
+                let result = self.api.patch(PODS, &pod.key, Patch::Merge, &patch).await;
                 self.tell_pod(
                     "update",
                     "SuccessfulUpdate",
@@ -260,17 +232,17 @@ impl Applier<'_> {
                     &pod.key.name,
                     result.as_ref().err(),
                 );
-                self.stored(Kind::Pod, &pod.key, &result?);
+                self.stored(PODS, &pod.key, &result?);
                 Ok(())
             }
             Action::DeletePod { pod, reason } => {
                 let version = reason.depends_on_status().then_some(pod.resource_version.as_str());
-                let result = self.api.delete(Kind::Pod, &pod.key, &pod.uid, version).await;
-                if !matches!(result, Err(ApiError::NotFound { .. })) {
+                let result = self.api.delete(PODS, &pod.key, &pod.uid, version).await;
+                if !matches!(result, Err(WriteError::NotFound { .. })) {
                     let error = result.as_ref().err();
                     self.tell_pod("delete", "SuccessfulDelete", "FailedDelete", &pod.key.name, error);
                 }
-                self.deleted(Kind::Pod, &pod.key, &pod.uid, result)?;
+                self.deleted(PODS, &pod.key, &pod.uid, result)?;
                 info!(pod = %pod.key.name, ?reason, "pod deleted");
                 Ok(())
             }
@@ -279,14 +251,14 @@ impl Applier<'_> {
 
     async fn create_revision(&self, new: &NewRevision) -> Result<(), ApplyError> {
         let key = ObjectKey::new(self.set.key.namespace.as_str(), new.name.as_str());
-        match self.api.create(Kind::Revision, &key, &new.object).await {
+        match self.api.create(REVISIONS, &key, &new.object).await {
             Ok(written) => {
-                self.stored(Kind::Revision, &key, &written);
+                self.stored(REVISIONS, &key, &written);
                 info!(revision = %new.name, number = new.number, "revision created");
                 Ok(())
             }
-            Err(ApiError::AlreadyExists { .. }) => {
-                let occupant = self.api.get(Kind::Revision, &key).await?;
+            Err(WriteError::AlreadyExists { .. }) => {
+                let occupant = self.api.get(REVISIONS, &key).await?;
                 let same = occupant.get("data").is_some_and(|it| revision::encode(it) == new.data);
                 if !same {
                     return Err(ApplyError::Collision(key));
@@ -304,22 +276,24 @@ impl Applier<'_> {
         ordinal: Ordinal,
         template: usize,
         owners: &[Owner],
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), WriteError> {
         let template = &self.set.claim_templates[template];
         let (set, pod) = (&self.set.key.name, self.set.pod_name(ordinal));
         let key = ObjectKey::new(self.set.key.namespace.as_str(), self.set.claim_name(template, ordinal));
         let claim = &key.name;
         let body = desired::claim(self.set, template, ordinal, owners);
-        match self.api.create(Kind::Claim, &key, &body).await {
+        match self.api.create(CLAIMS, &key, &body).await {
             Ok(written) => {
-                self.stored(Kind::Claim, &key, &written);
+                self.stored(CLAIMS, &key, &written);
                 let message = format!("create Claim {claim} Pod {pod} in StatefulSet {set} success");
                 self.tell(Severity::Normal, "SuccessfulCreate", message);
                 Ok(())
             }
             Err(error) => {
-                let quiet =
-                    matches!(error, ApiError::AlreadyExists { .. } | ApiError::NamespaceTerminating { .. });
+                let quiet = matches!(
+                    error,
+                    WriteError::AlreadyExists { .. } | WriteError::NamespaceTerminating { .. }
+                );
                 if !quiet {
                     let text = error.text();
                     let message = format!(
@@ -333,41 +307,46 @@ impl Applier<'_> {
     }
 
     /// Requests more storage. That an API server refuses it is told, and holds up nothing.
-    async fn grow_claim(&self, ordinal: Ordinal, claim: &ClaimView, size: Quantity) -> Result<(), ApiError> {
+    async fn grow_claim(
+        &self,
+        ordinal: Ordinal,
+        claim: &ClaimView,
+        size: Quantity,
+    ) -> Result<(), WriteError> {
         let patch = json!({
             "metadata": { "uid": claim.uid, "resourceVersion": claim.resource_version },
             "spec": { "resources": { "requests": { "storage": size.to_string() } } },
         });
         let (set, pod, name) = (&self.set.key.name, self.set.pod_name(ordinal), &claim.key.name);
-        match self.api.patch(Kind::Claim, &claim.key, Patch::Merge, &patch).await {
+        match self.api.patch(CLAIMS, &claim.key, Patch::Merge, &patch).await {
             Ok(written) => {
-                self.stored(Kind::Claim, &claim.key, &written);
+                self.stored(CLAIMS, &claim.key, &written);
                 info!(claim = %name, %size, "claim grows");
                 let message = format!("update Claim {name} Pod {pod} in StatefulSet {set} success");
                 self.tell(Severity::Normal, "SuccessfulUpdate", message);
                 Ok(())
             }
             // Its event will come.
-            Err(ApiError::Stale { .. } | ApiError::NotFound { .. }) => Ok(()),
+            Err(WriteError::Stale { .. } | WriteError::NotFound { .. }) => Ok(()),
             Err(error) => {
                 let text = error.text();
                 let message =
                     format!("update Claim {name} for Pod {pod} in StatefulSet {set} failed error: {text}");
                 self.tell(Severity::Standing, "FailedUpdate", message);
-                if matches!(error, ApiError::Rejected { .. }) { Ok(()) } else { Err(error) }
+                if matches!(error, WriteError::Rejected { .. }) { Ok(()) } else { Err(error) }
             }
         }
     }
 
     /// The upstream role may update claims, not patch them, so the claim is read and replaced.
     async fn own_claim(&self, claim: &ClaimView, owners: &[Owner]) -> Result<(), ApplyError> {
-        let stale = || ApiError::Stale {
-            kind: Kind::Claim,
+        let stale = || WriteError::Stale {
+            word: CLAIMS.word,
             object: claim.key.clone(),
             message: "its owners changed".to_owned(),
         };
-        let mut fresh = match self.api.get(Kind::Claim, &claim.key).await {
-            Err(ApiError::NotFound { .. }) => return Ok(()),
+        let mut fresh = match self.api.get(CLAIMS, &claim.key).await {
+            Err(WriteError::NotFound { .. }) => return Ok(()),
             other => other?,
         };
         let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(claim.uid.as_str());
@@ -379,18 +358,14 @@ impl Applier<'_> {
             return Err(stale().into());
         }
         fresh["metadata"]["ownerReferences"] = owners.iter().map(owner_json).collect();
-        let written = self.api.replace(Kind::Claim, &claim.key, &fresh).await?;
-        self.stored(Kind::Claim, &claim.key, &written);
+        let written = self.api.replace(CLAIMS, &claim.key, &fresh).await?;
+        self.stored(CLAIMS, &claim.key, &written);
         Ok(())
     }
 
     /// Remembers a write until the cache shows it.
     pub fn stored(&self, kind: Kind, object: &ObjectKey, written: &Written) {
-        let version = parse_version(Some(&written.metadata.resource_version));
-        if let Some(view) = self.views.of(kind) {
-            let write = Write::Stored { object: object.clone(), resource_version: version };
-            self.barrier.record(&self.set.key, Arc::clone(view), write);
-        }
+        self.own.stored(&self.set.key, kind, object, written);
     }
 
     /// Remembers a deletion until the cache shows the object terminating or gone.
@@ -399,21 +374,9 @@ impl Applier<'_> {
         kind: Kind,
         object: &ObjectKey,
         uid: &str,
-        result: Result<Written, ApiError>,
-    ) -> Result<(), ApiError> {
-        match result {
-            Ok(written) if written.metadata.uid == uid && written.metadata.deletion_timestamp.is_some() => {
-                self.stored(kind, object, &written);
-            }
-            Ok(_) | Err(ApiError::NotFound { .. }) => {
-                if let Some(view) = self.views.of(kind) {
-                    let write = Write::Gone { object: object.clone(), uid: uid.to_owned() };
-                    self.barrier.record(&self.set.key, Arc::clone(view), write);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        result: Result<Written, WriteError>,
+    ) -> Result<(), WriteError> {
+        self.own.deleted(&self.set.key, kind, object, uid, result)
     }
 
     fn pod_key(&self, ordinal: Ordinal) -> ObjectKey {
@@ -421,7 +384,7 @@ impl Applier<'_> {
     }
 
     fn tell(&self, severity: Severity, reason: &'static str, message: String) {
-        self.events.record(self.set, severity, reason, message, self.now);
+        tell(self.events, self.set, severity, reason, message, self.now);
     }
 
     fn tell_pod(
@@ -430,7 +393,7 @@ impl Applier<'_> {
         done: &'static str,
         failed: &'static str,
         pod: &str,
-        error: Option<&ApiError>,
+        error: Option<&WriteError>,
     ) {
         let set = &self.set.key.name;
         match error {
@@ -443,9 +406,9 @@ impl Applier<'_> {
             }
             // Our cache was behind, or everything goes; nobody needs to know.
             Some(
-                ApiError::AlreadyExists { .. }
-                | ApiError::Stale { .. }
-                | ApiError::NamespaceTerminating { .. },
+                WriteError::AlreadyExists { .. }
+                | WriteError::Stale { .. }
+                | WriteError::NamespaceTerminating { .. },
             ) => {}
             Some(error) => {
                 let text = error.text();

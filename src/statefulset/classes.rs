@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tracing::debug;
 
-use super::api::{Kind, WriteApi};
+use crate::k8s::kinds::STORAGE_CLASSES;
+use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 
 /// How long an answer holds. Classes hardly ever change.
@@ -32,7 +33,7 @@ impl Classes {
             let known = self.known(&name, now);
             let allows = match known {
                 Some(it) => it,
-                None => match api.get(Kind::StorageClass, &ObjectKey::new("", name.as_str())).await {
+                None => match api.get(STORAGE_CLASSES, &ObjectKey::new("", name.as_str())).await {
                     Ok(class) => class.get("allowVolumeExpansion").and_then(Value::as_bool) == Some(true),
                     Err(error) => {
                         debug!(%error, "storage class not read");

@@ -3,24 +3,8 @@
 //! A change of one object costs look-ups of a few keys, whatever else the namespace holds.
 
 use super::model::{ClaimView, KIND, Owner, PodView, RevisionView, SetSpec, parse_pod_name};
-use crate::k8s::watch::{Cached, Change, Store, parse_version};
+use crate::k8s::watch::{Change, Store, cached};
 use crate::model::ObjectKey;
-
-macro_rules! cached {
-    ($($view:ty),*) => {$(
-        impl Cached for $view {
-            fn key(&self) -> ObjectKey {
-                self.key.clone()
-            }
-            fn uid(&self) -> &str {
-                &self.uid
-            }
-            fn resource_version(&self) -> u64 {
-                parse_version(Some(&self.resource_version))
-            }
-        }
-    )*};
-}
 
 cached!(SetSpec, PodView, ClaimView, RevisionView);
 

@@ -12,7 +12,6 @@
 //! Sources: KEP-961, KEP-1847, KEP-3335; kubernetes `pkg/controller/statefulset` (1.37).
 
 mod adopt;
-pub mod api;
 pub mod apply;
 pub mod backoff;
 pub mod claim;
@@ -64,9 +63,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::k8s::events as told;
 use crate::k8s::watch::{Change, reflect};
+use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
+
+/// Its product is our name in managed fields (see `rival`).
+const USER_AGENT: &str = concat!("ordinal/", env!("CARGO_PKG_VERSION"), " statefulset-controller");
 
 /// How the controller runs.
 #[derive(Clone)]
@@ -90,12 +94,12 @@ impl Default for Options {
 pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown: CancellationToken) {
     let stores = reconcile::Stores::default();
     let queue = Workqueue::default();
-    let api = api::WriteApi::new(client.clone());
-    let (recorder, backlog) = events::channel();
+    let api = WriteApi::new(client.clone(), USER_AGENT);
+    let (recorder, backlog) = told::channel();
     // Events outlive the reconciles that make them.
     let events_end = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(events::write(api.clone(), backlog, events_end.clone()));
+    tasks.spawn(told::write(api.clone(), backlog, events_end.clone()));
     watch(&client, &stores, &queue, &mut tasks, &shutdown);
 
     tokio::select! {

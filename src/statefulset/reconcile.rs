@@ -10,20 +10,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use super::api::{ApiError, Kind, WriteApi};
-use super::apply::{Applier, ApplyError, Views};
+use super::apply::{Applier, ApplyError};
 use super::backoff::Backoffs;
 use super::claim;
 use super::classes::Classes;
-use super::events::{Recorder, Severity};
+use super::events::tell;
 use super::model::{ClaimView, Ordinal, PodView, RevisionView, SetSpec};
 use super::plan::{Observed, Plan, plan};
 use super::rival::rival;
 use super::scale::CREATES_MAX;
 use super::{conditions, growth, index, status};
+use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::{CLAIMS, PODS, REVISIONS, STATEFUL_SETS};
+use crate::k8s::own_writes::OwnWrites;
 use crate::k8s::watch::Store;
+use crate::k8s::write::{Kind, WriteApi, WriteError};
 use crate::model::ObjectKey;
-use crate::runtime::{Barrier, Next, Reconcile};
+use crate::runtime::barrier::View;
+use crate::runtime::{Next, Reconcile};
 
 /// Collisions of revision names after which a sync gives up; one is already a rarity.
 const COLLISIONS_MAX: i32 = 20;
@@ -59,8 +63,7 @@ impl Default for Stores {
 /// Everything a reconcile may touch.
 pub struct Reconciler {
     stores: Stores,
-    views: Views,
-    barrier: Barrier,
+    own: OwnWrites,
     api: WriteApi,
     events: Recorder,
     backoffs: Mutex<Backoffs>,
@@ -71,16 +74,15 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler over `stores` that writes through `api` and reads the time from `now`.
     pub fn new(stores: Stores, api: WriteApi, events: Recorder, now: fn() -> Timestamp) -> Self {
-        let views = Views {
-            sets: Arc::new(stores.sets.clone()),
-            pods: Arc::new(stores.pods.clone()),
-            claims: Arc::new(stores.claims.clone()),
-            revisions: Arc::new(stores.revisions.clone()),
-        };
+        let views: Vec<(Kind, Arc<dyn View>)> = vec![
+            (STATEFUL_SETS, Arc::new(stores.sets.clone())),
+            (PODS, Arc::new(stores.pods.clone())),
+            (CLAIMS, Arc::new(stores.claims.clone())),
+            (REVISIONS, Arc::new(stores.revisions.clone())),
+        ];
         Self {
             stores,
-            views,
-            barrier: Barrier::default(),
+            own: OwnWrites::new(views),
             api,
             events,
             backoffs: Mutex::default(),
@@ -152,13 +154,13 @@ impl Reconciler {
             return Ok(Next::Event);
         }
         let patch = status::patch(set, &plan.status);
-        match self.api.patch_status(Kind::Set, &set.key, &patch).await {
+        match self.api.patch_sub(STATEFUL_SETS, &set.key, "status", &patch).await {
             Ok(written) => {
-                applier.stored(Kind::Set, &set.key, &written);
+                applier.stored(STATEFUL_SETS, &set.key, &written);
                 Ok(Next::Event)
             }
-            Err(ApiError::NotFound { .. }) => Ok(Next::Event),
-            Err(ApiError::Stale { .. }) => Ok(Next::After(BEHIND_RECHECK)),
+            Err(WriteError::NotFound { .. }) => Ok(Next::Event),
+            Err(WriteError::Stale { .. }) => Ok(Next::After(BEHIND_RECHECK)),
             Err(error) => Err(error.into()),
         }
     }
@@ -181,20 +183,19 @@ impl Reconcile for Reconciler {
 
 impl Reconciler {
     async fn sync(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
-        if let Some(write) = self.barrier.waits_for(key) {
+        if let Some(write) = self.own.waits_for(key) {
             debug!(?write, "own write not seen yet");
             return Ok(Next::OwnWrites);
         }
         let Some(set) = self.stores.sets.get(key) else {
-            self.barrier.forget(key);
+            self.own.forget(key);
             self.backoffs().forget(key);
             return Ok(Next::Event);
         };
         let now = (self.now)();
         let applier = Applier {
             api: &self.api,
-            barrier: &self.barrier,
-            views: &self.views,
+            own: &self.own,
             events: &self.events,
             backoffs: &self.backoffs,
             set: &set,
@@ -202,7 +203,7 @@ impl Reconciler {
         };
         if let Some((pause, warning)) = rival(&set, now) {
             warn!(object.r#ref = %key, "another controller writes the status of this set, leaving it alone");
-            self.events.record(&set, Severity::Standing, warning.reason, warning.message, now);
+            tell(&self.events, &set, Severity::Standing, warning.reason, warning.message, now);
             return Ok(Next::After(pause));
         }
         let revisions = self.revisions(&set);
@@ -216,7 +217,7 @@ impl Reconciler {
             applier.still_stays().await?;
         }
         // What was adopted or released counts once the caches show it.
-        if self.barrier.waits_for(key).is_some() {
+        if self.own.waits_for(key).is_some() {
             return Ok(Next::OwnWrites);
         }
 
@@ -238,7 +239,7 @@ impl Reconciler {
         let applied = applier.steps(&plan.steps).await;
         for warning in &plan.warnings {
             let message = warning.message.clone();
-            self.events.record(&set, Severity::Standing, warning.reason, message, now);
+            tell(&self.events, &set, Severity::Standing, warning.reason, message, now);
         }
         for wait in &plan.waits {
             debug!(%wait, "waiting");
@@ -247,7 +248,7 @@ impl Reconciler {
         let told = conditions::judge(&set, &observed, &plan, refused.as_ref(), now);
         plan.status.conditions = told.conditions;
         if let Some(warning) = told.warning {
-            self.events.record(&set, Severity::Standing, warning.reason, warning.message, now);
+            tell(&self.events, &set, Severity::Standing, warning.reason, warning.message, now);
         }
         // A sync that failed halfway still says what it saw, and still trims the history.
         let published = self.publish(&applier, &plan).await;
@@ -256,7 +257,7 @@ impl Reconciler {
         let behind = if let Next::After(delay) = published? { Some(delay) } else { None };
         trimmed?;
 
-        let written = self.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
+        let written = self.own.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
         let next = [plan.requeue_after, told.again_after, written, behind].into_iter().flatten().min();
         Ok(next.map_or(Next::Event, Next::After))
     }

@@ -15,12 +15,12 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
-use super::api::WriteApi;
 use super::claim;
-use super::events;
 use super::model::{ClaimView, PodView, RevisionView, SetSpec, SetStatus};
 use super::plan::{Action, Plan, Reason, plan};
 use super::reconcile::{Reconciler, Stores};
+use crate::k8s::events;
+use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 
 /// Objects per page of a list.
@@ -86,7 +86,7 @@ pub async fn survey(client: Client, namespace: Option<&str>, now: fn() -> Timest
     stores.revisions.replace(views::<ControllerRevision, _>(&client, namespace, RevisionView::narrow).await?);
 
     let (recorder, _) = events::channel();
-    let reconciler = Reconciler::new(stores.clone(), WriteApi::new(client), recorder, now);
+    let reconciler = Reconciler::new(stores.clone(), WriteApi::new(client, super::USER_AGENT), recorder, now);
     for key in keys {
         let Some(set) = stores.sets.get(&key) else { continue };
         survey.sets += 1;

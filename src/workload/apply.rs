@@ -13,10 +13,10 @@ use tracing::debug;
 
 use super::model::Owner;
 use crate::k8s::events::{Recorder, Severity, Subject, Told};
-use crate::k8s::watch::parse_version;
+use crate::k8s::own_writes::OwnWrites;
 use crate::k8s::write::{Kind, WriteApi, WriteError, Written};
 use crate::model::ObjectKey;
-use crate::runtime::Barrier;
+use crate::runtime::Next;
 use crate::runtime::barrier::{View, Write};
 
 /// Why a sync ended early.
@@ -60,8 +60,7 @@ struct Unsure {
 /// What one controller remembers about its writes.
 pub struct Ledger {
     /// Writes that no cache shows yet.
-    pub barrier: Barrier,
-    views: Vec<(Kind, Arc<dyn View>)>,
+    own: OwnWrites,
     unsure: Mutex<HashMap<ObjectKey, Vec<Unsure>>>,
     /// Names under which an object may still come to be.
     names: Mutex<HashMap<ObjectKey, Vec<String>>>,
@@ -70,24 +69,17 @@ pub struct Ledger {
 impl Ledger {
     /// `views`: the cache of each kind that is written.
     pub fn new(views: Vec<(Kind, Arc<dyn View>)>) -> Self {
-        Self { barrier: Barrier::default(), views, unsure: Mutex::default(), names: Mutex::default() }
+        Self { own: OwnWrites::new(views), unsure: Mutex::default(), names: Mutex::default() }
     }
 
-    fn view(&self, kind: Kind) -> Option<&Arc<dyn View>> {
-        self.views.iter().find(|it| it.0 == kind).map(|it| &it.1)
+    /// A write of `key` that its cache does not show yet.
+    pub fn waits_for(&self, key: &ObjectKey) -> Option<Write> {
+        self.own.waits_for(key)
     }
 
     /// Remembers a write until the cache shows it.
     pub fn stored(&self, key: &ObjectKey, kind: Kind, object: &ObjectKey, written: &Written) {
-        self.shows(key, kind, object, &written.metadata.resource_version);
-    }
-
-    fn shows(&self, key: &ObjectKey, kind: Kind, object: &ObjectKey, version: &str) {
-        if let Some(view) = self.view(kind) {
-            let resource_version = parse_version(Some(version));
-            let write = Write::Stored { object: object.clone(), resource_version };
-            self.barrier.record(key, Arc::clone(view), write);
-        }
+        self.own.stored(key, kind, object, written);
     }
 
     /// Remembers a deletion until the cache shows the object terminating or gone. That it is gone already is fine.
@@ -102,28 +94,11 @@ impl Ledger {
         uid: &str,
         result: Result<Written, WriteError>,
     ) -> Result<(), WriteError> {
-        match result {
-            Ok(written) if written.metadata.uid == uid && written.metadata.deletion_timestamp.is_some() => {
-                self.stored(key, kind, object, &written);
-                Ok(())
-            }
-            // A conflict is an error like any other: that the UID is another one will show in the cache, too.
-            Ok(_) | Err(WriteError::NotFound { .. }) => {
-                self.gone(key, kind, object, uid);
-                Ok(())
-            }
-            Err(error) => {
-                self.note(key, kind, object, Some(uid), &error);
-                Err(error)
-            }
+        let result = self.own.deleted(key, kind, object, uid, result);
+        if let Err(error) = &result {
+            self.note(key, kind, object, Some(uid), error);
         }
-    }
-
-    fn gone(&self, key: &ObjectKey, kind: Kind, object: &ObjectKey, uid: &str) {
-        if let Some(view) = self.view(kind) {
-            let write = Write::Gone { object: object.clone(), uid: uid.to_owned() };
-            self.barrier.record(key, Arc::clone(view), write);
-        }
+        result
     }
 
     /// Remembers a write that failed, if it may have been committed all the same.
@@ -157,10 +132,10 @@ impl Ledger {
                 Ok(found) => {
                     debug!(object = %it.object, "a write of unknown outcome is settled");
                     let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-                    self.shows(key, it.kind, &it.object, version.unwrap_or_default());
+                    self.own.shows(key, it.kind, &it.object, version.unwrap_or_default());
                 }
                 Err(WriteError::NotFound { .. }) => match &it.uid {
-                    Some(uid) => self.gone(key, it.kind, &it.object, uid),
+                    Some(uid) => self.own.gone(key, it.kind, &it.object, uid),
                     None => self.keep_name(key, it.object.name),
                 },
                 Err(error) => return Err(error),
@@ -197,7 +172,7 @@ impl Ledger {
 
     /// Drops what is remembered for a key whose object is gone.
     pub fn forget(&self, key: &ObjectKey) {
-        self.barrier.forget(key);
+        self.own.forget(key);
         self.unsure.lock().expect("no code panics while it holds the map").remove(key);
         self.names.lock().expect("no code panics while it holds the map").remove(key);
     }
@@ -243,13 +218,25 @@ impl Who<'_> {
     /// # Errors
     /// It does not stay, or can not be read.
     pub async fn still_stays(&self, api: &WriteApi) -> Result<(), ApplyError> {
-        let fresh = match api.get(self.kind, self.key).await {
-            Err(WriteError::NotFound { .. }) => return Err(ApplyError::NotAdopting(self.key.clone())),
-            other => other?,
-        };
-        let same = fresh.pointer("/metadata/uid").and_then(Value::as_str) == Some(self.uid);
-        let stays = fresh.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null);
-        if same && stays { Ok(()) } else { Err(ApplyError::NotAdopting(self.key.clone())) }
+        if api.stays(self.kind, self.key, self.uid).await? {
+            Ok(())
+        } else {
+            Err(ApplyError::NotAdopting(self.key.clone()))
+        }
+    }
+}
+
+/// What a sync means for its key: one that ended because the object goes waits for the news of that.
+///
+/// # Errors
+/// The sync failed.
+pub fn until_gone(synced: Result<Next, ApplyError>) -> Result<Next, ApplyError> {
+    match synced {
+        Err(error) if error.is_farewell() => {
+            debug!(%error, "nothing left to do");
+            Ok(Next::Event)
+        }
+        other => other,
     }
 }
 

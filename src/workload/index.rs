@@ -3,25 +3,10 @@
 use super::autoscaler::model::AutoscalerView;
 use super::deployment::model::DeploymentView;
 use super::disruption::BudgetView;
-use super::model::{CONTROLLERS, DEPLOYMENTS, NamedView, Owner, PodView, SETS, SetKind, SetView};
-use crate::k8s::watch::{Cached, Change, Store, parse_version};
+use super::model::{NamedView, Owner, PodView, SetKind, SetView};
+use crate::k8s::kinds::{CONTROLLERS, DEPLOYMENTS, REPLICA_SETS};
+use crate::k8s::watch::{Change, Store, cached};
 use crate::model::ObjectKey;
-
-macro_rules! cached {
-    ($($view:ty),*) => {$(
-        impl Cached for $view {
-            fn key(&self) -> ObjectKey {
-                self.key.clone()
-            }
-            fn uid(&self) -> &str {
-                &self.uid
-            }
-            fn resource_version(&self) -> u64 {
-                parse_version(Some(&self.resource_version))
-            }
-        }
-    )*};
-}
 
 cached!(PodView, SetView, DeploymentView, AutoscalerView, NamedView, BudgetView);
 
@@ -75,7 +60,7 @@ pub fn budgets_of_pod(change: &Change<PodView>, budgets: &Store<BudgetView>) -> 
 /// Sets of one kind that a changed pod concerns: its owner before and after; an orphan that came or changed concerns
 /// every set that selects it.
 pub fn sets_of_pod(change: &Change<PodView>, kind: SetKind, sets: &Store<SetView>) -> Vec<ObjectKey> {
-    let resource = if kind == SetKind::ReplicaSet { SETS } else { CONTROLLERS };
+    let resource = if kind == SetKind::ReplicaSet { REPLICA_SETS } else { CONTROLLERS };
     let mut keys = Vec::new();
     for pod in change.old.iter().chain(&change.new) {
         keys.extend(pod.owner.as_ref().and_then(|it| it.key(resource, &pod.key.namespace)));
@@ -120,7 +105,7 @@ pub fn recreated_by(
     if change.new.as_ref().is_some_and(|new| new.uid == old.uid && new.ended() == old.ended()) {
         return None;
     }
-    let set = sets.get(&old.owner.as_ref()?.key(SETS, &old.key.namespace)?)?;
+    let set = sets.get(&old.owner.as_ref()?.key(REPLICA_SETS, &old.key.namespace)?)?;
     let key = set.owner.as_ref()?.key(DEPLOYMENTS, &old.key.namespace)?;
     let recreates = |it: &DeploymentView| it.strategy == super::deployment::model::Strategy::Recreate;
     deployments.get(&key).filter(|it| recreates(it)).map(|_| key)

@@ -13,40 +13,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::k8s::kinds::{CONTROLLERS, REPLICA_SETS};
 use crate::k8s::write::Kind;
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;
 use crate::model::selector::LabelSelector;
 use crate::workload::usage::PREFIX;
-
-/// core/v1 Pod.
-pub const PODS: Kind = Kind { api_version: "v1", kind: "Pod", plural: "pods", word: "pod" };
-/// core/v1 Event.
-pub const EVENTS: Kind = Kind { api_version: "v1", kind: "Event", plural: "events", word: "event" };
-/// core/v1 ReplicationController.
-pub const CONTROLLERS: Kind = Kind {
-    api_version: "v1",
-    kind: "ReplicationController",
-    plural: "replicationcontrollers",
-    word: "replicationcontroller",
-};
-/// apps/v1 ReplicaSet.
-pub const SETS: Kind =
-    Kind { api_version: "apps/v1", kind: "ReplicaSet", plural: "replicasets", word: "replicaset" };
-/// apps/v1 Deployment.
-pub const DEPLOYMENTS: Kind =
-    Kind { api_version: "apps/v1", kind: "Deployment", plural: "deployments", word: "deployment" };
-/// apps/v1 StatefulSet; only ever read and scaled.
-pub const STATEFUL_SETS: Kind =
-    Kind { api_version: "apps/v1", kind: "StatefulSet", plural: "statefulsets", word: "statefulset" };
-
-/// autoscaling/v2 HorizontalPodAutoscaler.
-pub const AUTOSCALERS: Kind = Kind {
-    api_version: "autoscaling/v2",
-    kind: "HorizontalPodAutoscaler",
-    plural: "horizontalpodautoscalers",
-    word: "horizontalpodautoscaler",
-};
 
 /// Lower goes first when pods have to go (KEP-2255).
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -339,6 +311,32 @@ pub struct Condition {
     pub message: String,
 }
 
+/// Sets a condition. Reason and message are always those of now, the transition time moves with the status; nobody notes when
+/// it was last said.
+pub fn say(
+    conditions: &mut Vec<Condition>,
+    name: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) {
+    let known = conditions.iter_mut().find(|it| it.name == name);
+    let since = known.as_ref().filter(|it| it.status == status).and_then(|it| it.last_transition_time);
+    let condition = Condition {
+        name: name.to_owned(),
+        status: status.to_owned(),
+        last_update_time: None,
+        last_transition_time: Some(since.unwrap_or(now)),
+        reason: reason.to_owned(),
+        message,
+    };
+    match known {
+        Some(known) => *known = condition,
+        None => conditions.push(condition),
+    }
+}
+
 /// The conditions of a raw status; one that can not be read is left out.
 pub fn conditions(status: &Value) -> Vec<Condition> {
     let raw = status["conditions"].as_array().into_iter().flatten();
@@ -358,7 +356,7 @@ impl SetKind {
     /// How requests name it.
     pub fn kind(self) -> Kind {
         match self {
-            Self::ReplicaSet => SETS,
+            Self::ReplicaSet => REPLICA_SETS,
             Self::ReplicationController => CONTROLLERS,
         }
     }
@@ -511,10 +509,10 @@ mod tests {
             name: "a".into(),
             uid: "u".into(),
         };
-        assert!(owner("apps/v1", "ReplicaSet").key(SETS, "ns").is_some());
-        assert!(owner("apps/v1beta2", "ReplicaSet").key(SETS, "ns").is_some());
-        assert!(owner("extra/v1", "ReplicaSet").key(SETS, "ns").is_none());
+        assert!(owner("apps/v1", "ReplicaSet").key(REPLICA_SETS, "ns").is_some());
+        assert!(owner("apps/v1beta2", "ReplicaSet").key(REPLICA_SETS, "ns").is_some());
+        assert!(owner("extra/v1", "ReplicaSet").key(REPLICA_SETS, "ns").is_none());
         assert!(owner("v1", "ReplicationController").key(CONTROLLERS, "ns").is_some());
-        assert!(owner("v1", "ReplicationController").key(SETS, "ns").is_none());
+        assert!(owner("v1", "ReplicationController").key(REPLICA_SETS, "ns").is_none());
     }
 }

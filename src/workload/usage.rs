@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::model::{DEPLOYMENTS, Phase, PodView};
+use super::model::{Phase, PodView};
 use super::{Stores, index};
+use crate::k8s::kinds::DEPLOYMENTS;
 use crate::k8s::watch::Cached as _;
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;

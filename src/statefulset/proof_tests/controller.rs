@@ -8,16 +8,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::api::WriteApi;
 use super::super::model::{ClaimView, PodView, RevisionView, SetSpec};
 use super::super::reconcile::{Reconciler, Stores};
-use super::super::{events, index};
+use super::super::{USER_AGENT, index};
 use super::cluster::{self, Cluster, NAMESPACE};
 use super::gateway::{Gateway, SharedRecord};
 use super::rules::{Judge, Shown};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::store::Change as Stored;
+use crate::k8s::events;
 use crate::k8s::watch::{Cached, Change, Store};
+use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 use crate::runtime::controller::finish;
 use crate::runtime::{Next, Reconcile as _, Workqueue};
@@ -128,7 +129,7 @@ impl Controller {
         let shown: Shown = Arc::new(Mutex::new(BTreeMap::new()));
         let judge = Judge::new(stores.clone(), Arc::clone(&shown), cluster.server.clone());
         let gateway = Gateway::new(name, cluster.router.clone(), Arc::clone(record), judge);
-        let api = WriteApi::new(gateway.client());
+        let api = WriteApi::new(gateway.client(), USER_AGENT);
         let (recorder, _) = events::channel();
         let reconciler = Reconciler::new(stores.clone(), api, recorder, cluster::controller_now);
         let mut it =

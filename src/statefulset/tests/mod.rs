@@ -28,12 +28,12 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::api::WriteApi;
-use super::events::{Backlog, channel};
 use super::model::{ClaimView, PodView, RevisionView};
 use super::narrow_set;
 use super::reconcile::{Reconciler, Stores};
 use crate::apiserver::{ApiServer, Options};
+use crate::k8s::events::{Backlog, channel};
+use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 use crate::runtime::{Next, Reconcile as _};
 
@@ -196,7 +196,7 @@ impl World {
         });
         let stores = Stores::default();
         let (recorder, backlog) = channel();
-        let api = WriteApi::new(Client::new(watched, "default"));
+        let api = WriteApi::new(Client::new(watched, "default"), super::USER_AGENT);
         let reconciler = Reconciler::new(stores.clone(), api, recorder, now);
         Self { client: Client::new(router, "default"), stores, reconciler, backlog, recorded }
     }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::limits::{Bounds, Memory};
 use self::model::{AutoscalerStatus, AutoscalerView, Goal, Metric};
 use self::proposal::{Facts, Proposal, Sample, Tolerance};
-use super::model::{Condition, PodView};
+use super::model::{PodView, say};
 use crate::k8s::events::Severity;
 use crate::model::quantity::Quantity;
 
@@ -157,24 +157,10 @@ impl Pass {
         self.events.push((Severity::Warning, reason, message));
     }
 
-    /// Sets a condition. Reason and message are always those of now, the transition time moves with the status.
+    /// Sets a condition.
     fn say(&mut self, name: &str, truth: bool, reason: &str, message: String, now: Timestamp) {
         let status = if truth { "True" } else { "False" };
-        let conditions = &mut self.status.conditions;
-        let known = conditions.iter_mut().find(|it| it.name == name);
-        let since = known.as_ref().filter(|it| it.status == status).and_then(|it| it.last_transition_time);
-        let condition = Condition {
-            name: name.to_owned(),
-            status: status.to_owned(),
-            last_update_time: None,
-            last_transition_time: Some(since.unwrap_or(now)),
-            reason: reason.to_owned(),
-            message,
-        };
-        match known {
-            Some(known) => *known = condition,
-            None => conditions.push(condition),
-        }
+        say(&mut self.status.conditions, name, status, reason, message, now);
     }
 
     /// The highest proposal of all metrics and its name; `None` if there is none that can be acted on.

@@ -15,6 +15,7 @@ use super::model::{AutoscalerView, Target};
 use super::proposal::Sample;
 use super::{Observed, Scale, Settings, pass, status_patch};
 use crate::k8s::events::Recorder;
+use crate::k8s::kinds::{AUTOSCALERS, CONTROLLERS, DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS};
 use crate::k8s::watch::Store;
 use crate::k8s::write::{Kind, WriteApi, WriteError};
 use crate::model::ObjectKey;
@@ -23,9 +24,7 @@ use crate::model::selector::LabelSelector;
 use crate::runtime::{Next, Reconcile};
 use crate::workload::World;
 use crate::workload::apply::{ApplyError, Who};
-use crate::workload::model::{
-    AUTOSCALERS, CONTROLLERS, DEPLOYMENTS, PodView, SETS, STATEFUL_SETS, count, text,
-};
+use crate::workload::model::{PodView, count, text};
 
 /// metrics.k8s.io PodMetrics.
 const USAGE: Kind =
@@ -173,7 +172,7 @@ fn kind_of(target: &Target) -> Result<Kind, String> {
     let group = target.api_version.split_once('/').map_or("", |it| it.0);
     match (group, target.kind.as_str()) {
         ("apps", "Deployment") => Ok(DEPLOYMENTS),
-        ("apps", "ReplicaSet") => Ok(SETS),
+        ("apps", "ReplicaSet") => Ok(REPLICA_SETS),
         ("apps", "StatefulSet") => Ok(STATEFUL_SETS),
         ("", "ReplicationController") => Ok(CONTROLLERS),
         ("", kind) => Err(format!("no matches for kind {kind:?} in group \"\"")),

@@ -12,11 +12,12 @@ use super::model::DeploymentView;
 use super::rollback::Rollback;
 use super::{Action, Change, NewSet, revision};
 use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::{DEPLOYMENTS, REPLICA_SETS};
 use crate::k8s::write::{Patch, WriteApi, WriteError};
 use crate::model::ObjectKey;
 use crate::workload::apply::{ApplyError, Ledger, Who, is_controlled_by};
 use crate::workload::hash;
-use crate::workload::model::{DEPLOYMENTS, SETS, SetView};
+use crate::workload::model::SetView;
 
 /// Why an action failed.
 #[derive(Debug)]
@@ -84,9 +85,9 @@ impl Applier<'_> {
 
     async fn create(&self, new: &NewSet) -> Result<(), Failed> {
         let object = ObjectKey::new(self.deployment.key.namespace.as_str(), new.name.as_str());
-        match self.api.create(SETS, &object, &new.body).await {
+        match self.api.create(REPLICA_SETS, &object, &new.body).await {
             Ok(written) => {
-                self.ledger.stored(self.who.key, SETS, &object, &written);
+                self.ledger.stored(self.who.key, REPLICA_SETS, &object, &written);
                 info!(replicaset = %new.name, "replica set created");
                 self.tell_scaled(&new.name, 0, new.replicas);
                 Ok(())
@@ -94,7 +95,7 @@ impl Applier<'_> {
             Err(WriteError::AlreadyExists { .. }) => {
                 let found = self
                     .api
-                    .get(SETS, &object)
+                    .get(REPLICA_SETS, &object)
                     .await
                     .map_err(|it| Failed::Create(new.name.clone(), it.into()))?;
                 let ours = is_controlled_by(&found, &self.deployment.uid);
@@ -103,11 +104,11 @@ impl Applier<'_> {
                 }
                 // Ours from before a crash: the cache will show it.
                 let written = serde_json::from_value(found).unwrap_or_default();
-                self.ledger.stored(self.who.key, SETS, &object, &written);
+                self.ledger.stored(self.who.key, REPLICA_SETS, &object, &written);
                 Ok(())
             }
             Err(error) => {
-                self.ledger.note(self.who.key, SETS, &object, None, &error);
+                self.ledger.note(self.who.key, REPLICA_SETS, &object, None, &error);
                 Err(Failed::Create(new.name.clone(), error.into()))
             }
         }
@@ -125,26 +126,26 @@ impl Applier<'_> {
         if let Some(seconds) = change.min_ready_seconds {
             patch["spec"]["minReadySeconds"] = json!(seconds);
         }
-        match self.api.patch(SETS, &set.key, Patch::Merge, &patch).await {
+        match self.api.patch(REPLICA_SETS, &set.key, Patch::Merge, &patch).await {
             Ok(written) => {
-                self.ledger.stored(self.who.key, SETS, &set.key, &written);
+                self.ledger.stored(self.who.key, REPLICA_SETS, &set.key, &written);
                 self.tell_scaled(&set.key.name, set.replicas, change.replicas);
                 Ok(())
             }
             Err(WriteError::NotFound { .. }) => Err(Failed::Stale),
             Err(error) => {
-                self.ledger.note(self.who.key, SETS, &set.key, Some(&set.uid), &error);
+                self.ledger.note(self.who.key, REPLICA_SETS, &set.key, Some(&set.uid), &error);
                 Err(error.into())
             }
         }
     }
 
     async fn delete(&self, set: &SetView) -> Result<(), Failed> {
-        let result = self.api.delete(SETS, &set.key, &set.uid, Some(&set.resource_version)).await;
+        let result = self.api.delete(REPLICA_SETS, &set.key, &set.uid, Some(&set.resource_version)).await;
         if matches!(result, Err(WriteError::Stale { .. })) {
             return Err(Failed::Stale);
         }
-        self.ledger.deleted(self.who.key, SETS, &set.key, &set.uid, result)?;
+        self.ledger.deleted(self.who.key, REPLICA_SETS, &set.key, &set.uid, result)?;
         info!(replicaset = %set.key.name, "replica set deleted: the history has no room for it");
         Ok(())
     }

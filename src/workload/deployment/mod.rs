@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 use self::conditions::Counted;
 use self::model::{DeploymentStatus, DeploymentView, Strategy};
 use super::hash::{self, Release};
-use super::model::{DEPLOYMENTS, SETS, SetStatus, SetView, reference};
+use super::model::{SetStatus, SetView, reference};
+use crate::k8s::kinds::{DEPLOYMENTS, REPLICA_SETS};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Default)]
@@ -381,7 +382,7 @@ fn new_set(deployment: &DeploymentView, sized: &Sized) -> NewSet {
         spec["minReadySeconds"] = json!(deployment.min_ready_seconds);
     }
     let body = json!({
-        "apiVersion": SETS.api_version, "kind": SETS.kind,
+        "apiVersion": REPLICA_SETS.api_version, "kind": REPLICA_SETS.kind,
         "metadata": {
             "name": sized.name, "namespace": deployment.key.namespace,
             "labels": spec["template"]["metadata"]["labels"], "annotations": sized.annotations,

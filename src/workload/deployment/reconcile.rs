@@ -14,14 +14,15 @@ use super::apply::{Applier, Failed};
 use super::model::{DeploymentView, Strategy};
 use super::{Action, Observed, Plan, conditions, plan, status_patch};
 use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::{DEPLOYMENTS, REPLICA_SETS};
 use crate::k8s::watch::Store;
 use crate::k8s::write::{WriteApi, WriteError};
 use crate::model::ObjectKey;
 use crate::runtime::{Next, Reconcile};
-use crate::workload::apply::{ApplyError, Ledger, Who};
+use crate::workload::apply::{ApplyError, Ledger, Who, until_gone};
 use crate::workload::claim::{self, Claimant};
 use crate::workload::hash::Release;
-use crate::workload::model::{DEPLOYMENTS, PodView, SETS, SetView};
+use crate::workload::model::{PodView, SetView};
 use crate::workload::{World, adopt, index};
 
 /// Collisions of set names after which a sync gives up; one is already a rarity.
@@ -56,8 +57,10 @@ impl Reconciler {
         world: World,
         release: Release,
     ) -> Self {
-        let ledger =
-            Ledger::new(vec![(SETS, Arc::new(sets.clone())), (DEPLOYMENTS, Arc::new(deployments.clone()))]);
+        let ledger = Ledger::new(vec![
+            (REPLICA_SETS, Arc::new(sets.clone())),
+            (DEPLOYMENTS, Arc::new(deployments.clone())),
+        ]);
         Self { deployments, sets, pods, ledger, api, events, world, release }
     }
 
@@ -80,7 +83,7 @@ impl Reconciler {
             return Ok(Next::Event);
         };
         self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.barrier.waits_for(key) {
+        if let Some(write) = self.ledger.waits_for(key) {
             debug!(?write, "own write not seen yet");
             return Ok(Next::OwnWrites);
         }
@@ -102,8 +105,8 @@ impl Reconciler {
         let claimant =
             Claimant { uid: &deployment.uid, selector: &deployment.selector, deleting: deployment.deleting };
         let claimed = claim::claim(claimant, candidates);
-        adopt::apply(&self.api, &self.ledger, &who, SETS, &claimed).await?;
-        if self.ledger.barrier.waits_for(key).is_some() {
+        adopt::apply(&self.api, &self.ledger, &who, REPLICA_SETS, &claimed).await?;
+        if self.ledger.waits_for(key).is_some() {
             return Ok(Next::OwnWrites);
         }
         let mut observed = self.observe(&deployment, claimed.kept);
@@ -142,7 +145,7 @@ impl Reconciler {
         let behind = if rolled_back { None } else { self.publish(&deployment, &plan).await? };
         let wakes =
             plan.wake_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(SOON).max(SOON));
-        let written = self.ledger.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
+        let written = self.ledger.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
         let next = [behind, wakes, written].into_iter().flatten().min();
         Ok(next.map_or(Next::Event, Next::After))
     }
@@ -208,13 +211,6 @@ impl Reconcile for Reconciler {
     type Error = ApplyError;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
-        match self.sync(key).await {
-            // The deletion comes as an event.
-            Err(error) if error.is_farewell() => {
-                debug!(%error, "nothing left to do");
-                Ok(Next::Event)
-            }
-            other => other,
-        }
+        until_gone(self.sync(key).await)
     }
 }

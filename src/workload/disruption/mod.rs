@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::model::{Condition, PodView, conditions, count, text};
+use super::model::{Condition, PodView, conditions, count, say, text};
 use crate::model::ObjectKey;
 use crate::model::selector::LabelSelector;
 
@@ -142,7 +142,7 @@ pub fn plan(it: &BudgetView, pods: &[Arc<PodView>], workloads: Result<u32, Strin
         Err(error) => {
             // Nothing may be evicted while nobody knows.
             let mut status = BudgetStatus { allowed: 0, ..it.status.clone() };
-            say(&mut status.conditions, "False", "SyncFailed", error, now);
+            say(&mut status.conditions, ALLOWED, "False", "SyncFailed", error, now);
             return Plan { status, wake_at: None };
         }
     };
@@ -177,25 +177,8 @@ pub fn plan(it: &BudgetView, pods: &[Arc<PodView>], workloads: Result<u32, Strin
     };
     let (truth, reason) =
         if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    say(&mut status.conditions, truth, reason, String::new(), now);
+    say(&mut status.conditions, ALLOWED, truth, reason, String::new(), now);
     Plan { status, wake_at }
-}
-
-fn say(conditions: &mut Vec<Condition>, truth: &str, reason: &str, message: String, now: Timestamp) {
-    let known = conditions.iter_mut().find(|it| it.name == ALLOWED);
-    let since = known.as_ref().filter(|it| it.status == truth).and_then(|it| it.last_transition_time);
-    let condition = Condition {
-        name: ALLOWED.to_owned(),
-        status: truth.to_owned(),
-        last_update_time: None,
-        last_transition_time: Some(since.unwrap_or(now)),
-        reason: reason.to_owned(),
-        message,
-    };
-    match known {
-        Some(known) => *known = condition,
-        None => conditions.push(condition),
-    }
 }
 
 /// The merge patch for `/status`; `None` if nothing changed.

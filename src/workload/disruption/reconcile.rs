@@ -8,11 +8,12 @@ use tracing::debug;
 
 use super::{BudgetView, plan, status_patch};
 use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::{DEPLOYMENTS, STATEFUL_SETS};
 use crate::k8s::write::{Kind, WriteApi, WriteError};
 use crate::model::ObjectKey;
 use crate::runtime::{Next, Reconcile};
 use crate::workload::apply::{ApplyError, Ledger, Who};
-use crate::workload::model::{DEPLOYMENTS, Owner, PodView, STATEFUL_SETS, count};
+use crate::workload::model::{Owner, PodView, count};
 use crate::workload::{Stores, World};
 
 /// policy/v1 PodDisruptionBudget.
@@ -89,7 +90,7 @@ impl Reconcile for Reconciler {
             return Ok(Next::Event);
         };
         self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.barrier.waits_for(key) {
+        if let Some(write) = self.ledger.waits_for(key) {
             debug!(?write, "own write not seen yet");
             return Ok(Next::OwnWrites);
         }

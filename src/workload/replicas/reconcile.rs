@@ -14,13 +14,14 @@ use tracing::debug;
 
 use super::{Failure, Observed, Plan, pod, pod_name, status_patch, suffix, surplus};
 use crate::k8s::events::{Recorder, Severity};
+use crate::k8s::kinds::PODS;
 use crate::k8s::watch::Store;
 use crate::k8s::write::{WriteApi, WriteError};
 use crate::model::ObjectKey;
 use crate::runtime::{Next, Reconcile};
-use crate::workload::apply::{ApplyError, Ledger, Who, is_controlled_by};
+use crate::workload::apply::{ApplyError, Ledger, Who, is_controlled_by, until_gone};
 use crate::workload::claim::{self, Claimant};
-use crate::workload::model::{PODS, PodView, SetKind, SetView};
+use crate::workload::model::{PodView, SetKind, SetView};
 use crate::workload::{World, adopt, index};
 
 /// A look at a set that was written to, even if the events of the writes never come.
@@ -84,7 +85,7 @@ impl Reconciler {
             return Ok(Next::Event);
         };
         self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.barrier.waits_for(key) {
+        if let Some(write) = self.ledger.waits_for(key) {
             debug!(?write, "own write not seen yet");
             return Ok(Next::OwnWrites);
         }
@@ -102,7 +103,7 @@ impl Reconciler {
         let claimed = claim::claim(claimant, candidates);
         adopt::apply(&self.api, &self.ledger, &who, PODS, &claimed).await?;
         // What was adopted or released counts once the cache shows it.
-        if self.ledger.barrier.waits_for(key).is_some() {
+        if self.ledger.waits_for(key).is_some() {
             return Ok(Next::OwnWrites);
         }
         let observed = self.observe(&set, claimed.kept);
@@ -114,7 +115,7 @@ impl Reconciler {
             return Err(error);
         }
         let wakes = plan.wake_at.map(|at| at.duration_since(now).unsigned_abs());
-        let written = self.ledger.barrier.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
+        let written = self.ledger.waits_for(key).is_some().then_some(WRITTEN_RECHECK);
         let next = [behind, wakes, written].into_iter().flatten().min();
         Ok(next.map_or(Next::Event, Next::After))
     }
@@ -233,13 +234,6 @@ impl Reconcile for Reconciler {
     type Error = ApplyError;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ApplyError> {
-        match self.sync(key).await {
-            // The deletion comes as an event.
-            Err(error) if error.is_farewell() => {
-                debug!(%error, "nothing left to do");
-                Ok(Next::Event)
-            }
-            other => other,
-        }
+        until_gone(self.sync(key).await)
     }
 }
