@@ -1,34 +1,38 @@
 //! Events about pods, claims and snapshots: their words, and the task that posts them.
 //!
-//! `pods` ──[`Recorder::record`], never waits──▶ bounded queue ──one at a time, in order──▶ API server
+//! `pods` ──[`Recorder::record`], never waits──▶ bounded queue ──one at a time, `order`──▶ API server
 //!
 //! Names end in the time in hexadecimal nanoseconds, so that a list, which is sorted by name, shows the events of an
 //! object in the order in which they happened.
 //!
-//! What answers a controller's write is posted a moment after it happened, so that whoever watches reads the
-//! `SuccessfulCreate` before the `Scheduled` that follows from it.
+//! Whoever watches reads the `SuccessfulCreate` of a StatefulSet before the `Scheduled` that follows from it: a watch of
+//! those events tells when (see `order`).
 //!
 //! Source of the words: kubelet `pkg/kubelet/events`, `pkg/kubelet/images/image_manager.go`, kube-scheduler.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::PostParams;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::order::{Cause, Order};
+
 /// Events waiting to be posted: five for each of 3 000 pods created at once. Beyond it new ones are dropped.
 const QUEUE: usize = 16_384;
 
-/// How long a controller has to post the event that explains ours. A real kubelet needs longer for its first one.
-const HEAD_START: Duration = Duration::from_millis(25);
+/// The events that others wait for.
+const CAUSES: &str = "involvedObject.kind=StatefulSet,reason=SuccessfulCreate";
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,11 +145,28 @@ fn names(pod: &Pod) -> (&str, &str) {
     (meta.namespace.as_deref().unwrap_or("default"), meta.name.as_deref().unwrap_or_default())
 }
 
-/// An event and when to post it.
+/// An event, and what has to be told before it.
 pub struct Queued {
     event: Event,
-    due: Instant,
+    cause: Option<Cause>,
 }
+
+impl Queued {
+    /// UID of what it is about.
+    fn uid(&self) -> &str {
+        self.event.involved_object.uid.as_deref().unwrap_or_default()
+    }
+}
+
+/// Why a pod exists that has just been scheduled: its StatefulSet.
+fn cause_of(meta: &ObjectMeta) -> Option<Cause> {
+    let owners = meta.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|it| it.controller == Some(true) && it.kind == "StatefulSet")?;
+    Some(Cause { controller: owner.uid.clone(), pod: meta.name.clone()? })
+}
+
+/// How many events of an object are not posted yet, by its UID.
+type Waiting = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Takes notes without ever waiting.
 #[derive(Clone)]
@@ -154,24 +175,46 @@ pub struct Recorder {
     queue: mpsc::Sender<Queued>,
     /// The latest id given.
     latest: Arc<AtomicU64>,
+    waiting: Waiting,
+}
+
+/// The other end of a [`Recorder`]: give it to [`post`].
+pub struct Backlog {
+    queue: mpsc::Receiver<Queued>,
+    waiting: Waiting,
 }
 
 impl Recorder {
     /// A recorder for the node named `node`, and the queue [`post`] empties.
-    pub fn new(node: &str) -> (Self, mpsc::Receiver<Queued>) {
+    pub fn new(node: &str) -> (Self, Backlog) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { node: node.to_owned(), queue, latest: Arc::default() }, events)
+        let waiting = Waiting::default();
+        let backlog = Backlog { queue: events, waiting: Arc::clone(&waiting) };
+        (Self { node: node.to_owned(), queue, latest: Arc::default(), waiting }, backlog)
+    }
+
+    /// Whether everything recorded about the object of this UID is posted.
+    pub fn is_told(&self, uid: &str) -> bool {
+        !self.waiting.lock().expect("no code panics while it holds the map").contains_key(uid)
     }
 
     /// Queues a note about `object`; drops it when the queue is full.
     pub fn record<K: kube::Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         let now = Timestamp::now();
-        let answers = note.source == Source::Scheduler || note.reason == "Killing";
-        let due = Instant::now() + if answers { HEAD_START } else { Duration::ZERO };
+        let cause = (note.source == Source::Scheduler).then(|| cause_of(object.meta())).flatten();
         let nanos = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let id = next_id(&self.latest, nanos);
         let event = event(reference(object), note, &self.node, now, id);
-        if self.queue.try_send(Queued { event, due }).is_err() {
+        let queued = Queued { event, cause };
+        let uid = queued.uid().to_owned();
+        *self
+            .waiting
+            .lock()
+            .expect("no code panics while it holds the map")
+            .entry(uid.clone())
+            .or_default() += 1;
+        if self.queue.try_send(queued).is_err() {
+            settle(&self.waiting, &uid);
             warn!(object.name = ?object.meta().name, "event queue is full, event dropped");
         }
     }
@@ -184,22 +227,59 @@ fn next_id(latest: &AtomicU64, nanos: u64) -> u64 {
     step(before.unwrap_or_else(|it| it))
 }
 
-/// Posts queued events in order until `shutdown`. An event that is refused is dropped.
-pub async fn post(client: Client, mut events: mpsc::Receiver<Queued>, shutdown: CancellationToken) {
-    loop {
-        let queued = tokio::select! {
-            () = shutdown.cancelled() => return,
-            queued = events.recv() => queued,
-        };
-        let Some(Queued { event, due }) = queued else { return };
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep_until(due) => {} // allow-sleep: due time of the event
+/// One event of an object is posted, or never will be.
+fn settle(waiting: &Waiting, uid: &str) {
+    let mut waiting = waiting.lock().expect("no code panics while it holds the map");
+    if let Some(left) = waiting.get_mut(uid) {
+        *left -= 1;
+        if *left == 0 {
+            waiting.remove(uid);
         }
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            debug!(%error, namespace, "event was refused");
+    }
+}
+
+/// Posts queued events in order until `shutdown`. An event that is refused is dropped.
+pub async fn post(client: Client, backlog: Backlog, shutdown: CancellationToken) {
+    let Backlog { mut queue, waiting } = backlog;
+    let causes: Api<Event> = Api::all(client.clone());
+    let causes =
+        watcher(causes, watcher::Config::default().fields(CAUSES)).default_backoff().applied_objects();
+    let mut causes = std::pin::pin!(causes);
+    let mut order = Order::default();
+    loop {
+        let due = order.due();
+        let patience = async move {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await, // allow-sleep: how long an event waits for its cause
+                None => std::future::pending().await,
+            }
+        };
+        let ready = tokio::select! {
+            () = shutdown.cancelled() => return,
+            queued = queue.recv() => {
+                let Some(mut queued) = queued else { return };
+                let (uid, cause) = (queued.uid().to_owned(), queued.cause.take());
+                order.admit(&uid, cause, queued, Instant::now().into_std()).into_iter().collect()
+            }
+            Some(told) = causes.next() => match told {
+                Ok(told) => {
+                    let controller = told.involved_object.uid.unwrap_or_default();
+                    order.hear(&controller, told.message.as_deref().unwrap_or_default())
+                }
+                Err(error) => {
+                    debug!(%error, "events of controllers are not heard");
+                    Vec::new()
+                }
+            },
+            () = patience => order.expire(Instant::now().into_std()),
+        };
+        for queued in ready {
+            let namespace = queued.event.metadata.namespace.clone().unwrap_or_default();
+            let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+            if let Err(error) = api.create(&PostParams::default(), &queued.event).await {
+                debug!(%error, namespace, "event was refused");
+            }
+            settle(&waiting, queued.uid());
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod knobs;
 pub mod lifecycle;
 pub mod machine;
 pub mod objects;
+pub mod order;
 pub mod pods;
 pub mod provision;
 pub mod run;

@@ -30,9 +30,9 @@ const SCHEDULING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(
 /// Second look after another writer was faster, should its event have come already.
 const CONFLICT_RECHECK: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// How long the events of a start are ahead of the status, so that they come before what follows from it. Not where
-/// pods start without delay.
-const STATUS_LAG: std::time::Duration = std::time::Duration::from_millis(10);
+/// A look at whether the events of a start are posted: the status waits for them, so that they come before what follows
+/// from it. Not where pods start without delay.
+const TOLD_RECHECK: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What is remembered about a pod besides the object.
 #[derive(Debug)]
@@ -254,10 +254,10 @@ impl Pods {
             for note in self.notes(known, stage, &goal) {
                 self.recorder.record(pod, note);
             }
-            let started = stage == Stage::Creating && matches!(goal, Goal::Running { .. });
-            if started && !knobs.start_delay.is_zero() {
-                return Ok(Next::After(STATUS_LAG));
-            }
+        }
+        let starts = stage == Stage::Creating && matches!(goal, Goal::Running { .. });
+        if starts && !knobs.start_delay.is_zero() && !self.recorder.is_told(known.uid()) {
+            return Ok(Next::After(TOLD_RECHECK));
         }
         let next = self.write(key, known, stage, status::patch(pod, &goal, &scene)).await?;
         Ok(next.unwrap_or(Next::OwnWrites))
