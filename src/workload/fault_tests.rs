@@ -1,4 +1,4 @@
-//! Every write of a rollout meets every fault: the controllers as they run, the embedded API server behind a client that
+//! Every write of a rollout meets every fault, and every view of the cluster breaks at every write: the controllers as they run, the embedded API server behind a client that
 //! fails on purpose, the simulated node, and a clock that only moves when nothing else does.
 //!
 //! After each write that gets through, the objects are judged: sets ask for no more than replicas + surge, no set has more
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use futures::StreamExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
@@ -43,9 +44,12 @@ enum Fault {
     TooMany,
     /// 403.
     Forbidden,
+    /// The process hangs; its successor is at work when the write arrives after all, as that of a leader that lost its
+    /// Lease meanwhile.
+    Late,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::TimeoutCommitted,
@@ -54,15 +58,43 @@ const FAULTS: [Fault; 8] = [
     Fault::InternalError,
     Fault::TooMany,
     Fault::Forbidden,
+    Fault::Late,
 ];
+
+/// What happens to the watch of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// It shows nothing for a while, and nobody is told.
+    Silent,
+    /// It ends.
+    Cut,
+    /// It ends, and what came meanwhile is not kept: list again.
+    Expired,
+}
+
+const VIEWS: [View; 3] = [View::Silent, View::Cut, View::Expired];
+const STREAMS: [&str; 3] = ["pods", "replicasets", "deployments"];
+/// Longer than every retry of the controllers that could make up for it in time.
+const SILENCE: Duration = Duration::from_secs(20);
+/// When a late write arrives.
+const LATE: Duration = Duration::from_secs(3);
+
+/// What goes wrong in one history, and at which write.
+#[derive(Debug, Clone, Copy)]
+enum Trap {
+    Write(usize, Fault),
+    Watch(usize, &'static str, View),
+}
 
 /// What is broken, and where the writes stand.
 #[derive(Default)]
 struct Record {
     writes: usize,
-    /// The write that fails, and how.
-    trap: Option<(usize, Fault)>,
-    fired: bool,
+    trap: Option<Trap>,
+    /// What every open watch is told when its time has come.
+    watches: Option<(&'static str, View)>,
+    /// Pods a set may have beyond its size: what a late write brings.
+    spare: usize,
     broken: Vec<String>,
     log: Vec<String>,
 }
@@ -72,6 +104,8 @@ struct Gateway {
     server: ApiServer,
     record: Arc<Mutex<Record>>,
     crash: Arc<Notify>,
+    /// Tells the watches.
+    broken: Arc<Notify>,
 }
 
 impl Gateway {
@@ -97,15 +131,29 @@ impl Gateway {
         let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let owner = body["metadata"]["ownerReferences"][0]["uid"].as_str().unwrap_or_default().to_owned();
         let request = Request::from_parts(parts, Body::from(bytes));
-        if method == Method::GET || path.contains("/events") {
+        if method == Method::GET {
+            let watches = request.uri().query().is_some_and(|it| it.contains("watch=true"));
+            let response = self.send(request).await?;
+            return Ok(if watches { self.watched(&path, response) } else { response });
+        }
+        if path.contains("/events") {
             return self.send(request).await;
         }
         let fault = {
             let mut record = self.record.lock().unwrap();
             let index = record.writes;
             record.writes += 1;
-            let fault = record.trap.filter(|it| it.0 == index).map(|it| it.1);
-            record.fired |= fault.is_some();
+            let fault = match record.trap {
+                Some(Trap::Write(at, fault)) if at == index => Some(fault),
+                Some(Trap::Watch(at, stream, view)) if at == index => {
+                    record.watches = Some((stream, view));
+                    record.log.push(format!("{view:?} {stream}"));
+                    self.broken.notify_waiters();
+                    None
+                }
+                _ => None,
+            };
+            record.spare += usize::from(fault == Some(Fault::Late));
             record.log.push(format!(
                 "{index} {method} {path} {}",
                 fault.map_or_else(String::new, |it| format!("{it:?}"))
@@ -121,6 +169,15 @@ impl Gateway {
             Some(Fault::CrashAfter) => {
                 self.send(request).await?;
                 self.judge(&method, &path, &owner).await;
+                die().await
+            }
+            Some(Fault::Late) => {
+                let gateway = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(LATE).await; // allow-sleep: the clock is paused
+                    let _ = gateway.send(request).await;
+                    gateway.judge(&method, &path, &owner).await;
+                });
                 die().await
             }
             Some(Fault::TimeoutLost) => Err("deadline has elapsed".into()),
@@ -141,6 +198,41 @@ impl Gateway {
         }
     }
 
+    /// A watch that breaks when its time has come.
+    fn watched(&self, path: &str, response: Response<Body>) -> Response<Body> {
+        let Some(stream) = STREAMS.into_iter().find(|it| path.ends_with(&format!("/{it}"))) else {
+            return response;
+        };
+        let (parts, body) = response.into_parts();
+        let chunks = futures::stream::unfold(
+            Some((self.clone(), Box::pin(body.into_data_stream()))),
+            async move |state| {
+                let (gateway, mut chunks) = state?;
+                loop {
+                    let news = Arc::clone(&gateway.broken);
+                    let mut told = std::pin::pin!(news.notified());
+                    told.as_mut().enable();
+                    match gateway.broken_view(stream) {
+                        Some(View::Silent) => tokio::time::sleep(SILENCE).await, // allow-sleep: the clock is paused
+                        Some(View::Cut) => return None,
+                        Some(View::Expired) => return Some((Ok(expired()), None)),
+                        None => {}
+                    }
+                    tokio::select! {
+                        chunk = chunks.next() => return Some((chunk?, Some((gateway, chunks)))),
+                        () = told => {}
+                    }
+                }
+            },
+        );
+        Response::from_parts(parts, Body::from_stream(chunks))
+    }
+
+    /// What the watch of `stream` is told now; once.
+    fn broken_view(&self, stream: &str) -> Option<View> {
+        self.record.lock().unwrap().watches.take_if(|it| it.0 == stream).map(|it| it.1)
+    }
+
     async fn list(&self, path: &str) -> Vec<Value> {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let response = self.send(request).await.expect("an answer");
@@ -157,6 +249,7 @@ impl Gateway {
         let pods = self.list("/api/v1/namespaces/default/pods").await;
         let replicas = web["spec"]["replicas"].as_u64().unwrap_or(1);
         let asked: u64 = sets.iter().filter_map(|it| it["spec"]["replicas"].as_u64()).sum();
+        let spare = self.record.lock().unwrap().spare as u64;
         let mut broken = Vec::new();
         let sized = path.contains("/replicasets") && !path.ends_with("/status");
         let scaled_down = sets.iter().any(|it| {
@@ -171,7 +264,7 @@ impl Gateway {
             let owned = |it: &&Value| it["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"];
             let have = pods.iter().filter(active).filter(owned).count() as u64;
             let may = set["spec"]["replicas"].as_u64().unwrap_or(0);
-            if *method == Method::POST && path.ends_with("/pods") && have > may {
+            if *method == Method::POST && path.ends_with("/pods") && have > may + spare {
                 broken.push(format!("{} has {have} pods and may have {may}", set["metadata"]["name"]));
             }
         }
@@ -185,6 +278,15 @@ impl Gateway {
         }
         self.record.lock().unwrap().broken.extend(broken);
     }
+}
+
+/// What a watch says whose version is too old.
+fn expired() -> Bytes {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version", "reason": "Expired", "code": 410,
+    });
+    format!("{}\n", json!({ "type": "ERROR", "object": status })).into()
 }
 
 fn refuse(code: u16, reason: &str) -> Result<Response<Body>, BoxError> {
@@ -227,11 +329,16 @@ async fn request(gateway: &Gateway, method: Method, path: &str, body: &Value) {
 const WEB: &str = "/apis/apps/v1/namespaces/default/deployments/web";
 
 /// One history with one fault. Returns how many writes there were.
-fn history(trap: Option<(usize, Fault)>) -> usize {
+fn history(trap: Option<Trap>) -> usize {
     simulate(async || {
         let server = ApiServer::new(apiserver::Options::default());
         let record = Arc::new(Mutex::new(Record { trap, ..Record::default() }));
-        let gateway = Gateway { server: server.clone(), record: Arc::clone(&record), crash: Arc::default() };
+        let gateway = Gateway {
+            server: server.clone(),
+            record: Arc::clone(&record),
+            crash: Arc::default(),
+            broken: Arc::default(),
+        };
         let stop = CancellationToken::new();
         let base = tokio::spawn(server.clone().run(stop.clone()));
         let own = Client::new(server.router(), "default");
@@ -336,15 +443,28 @@ async fn goal(gateway: &Gateway) -> Result<(), String> {
     Ok(())
 }
 
+/// Runs every `step`th cell, or every one.
+fn run_cells(step: usize, cells: impl Iterator<Item = Trap>) -> usize {
+    let step = if std::env::var("ORDINAL_PROOF").as_deref() == Ok("full") { 1 } else { step };
+    let cells = cells.step_by(step).map(|it| history(Some(it)));
+    cells.count()
+}
+
 #[test]
 fn every_write_meets_every_fault() {
     let writes = history(None);
     assert!(writes > 20, "{writes}");
-    let step = if std::env::var("ORDINAL_PROOF").as_deref() == Ok("full") { 1 } else { 19 };
-    let mut cells = 0;
-    for (at, fault) in (0..writes).flat_map(|at| FAULTS.map(|it| (at, it))).step_by(step) {
-        history(Some((at, fault)));
-        cells += 1;
-    }
+    let all = (0..writes).flat_map(|at| FAULTS.map(|it| Trap::Write(at, it)));
+    let cells = run_cells(23, all);
+    println!("{writes} writes, {cells} cells");
+}
+
+/// Stale caches: from any write on, one kind is not seen any more for a while, or its watch breaks.
+#[test]
+fn every_view_breaks_at_every_write() {
+    let writes = history(None);
+    let at_every_write = |(stream, view)| (0..writes).map(move |at| Trap::Watch(at, stream, view));
+    let all = STREAMS.into_iter().flat_map(|stream| VIEWS.map(|view| (stream, view)));
+    let cells = run_cells(29, all.flat_map(at_every_write));
     println!("{writes} writes, {cells} cells");
 }
