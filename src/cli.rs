@@ -241,9 +241,12 @@ pub struct UpArgs {
     /// Address of the embedded API server (loopback only).
     #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_API_LISTEN")]
     pub api_listen: Option<SocketAddr>,
-    /// Where to write the kubeconfig; removed on exit.
+    /// Where to write the kubeconfig; removed on exit unless there is a data directory.
     #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG_OUT")]
     pub kubeconfig_out: Option<PathBuf>,
+    /// Keep the objects in this folder across restarts; a new one is made.
+    #[arg(long, value_name = "DIR", env = "ORDINAL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Manifests applied before the ready line: file, directory or `-`; repeatable.
     #[arg(short, long, value_name = "PATH")]
     pub filename: Vec<PathBuf>,

@@ -84,8 +84,10 @@ pub struct Config {
 pub struct ApiConfig {
     /// Address of the embedded API server; loopback only. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where the kubeconfig is written, mode 0600; removed on exit.
+    /// Where the kubeconfig is written, mode 0600; removed on exit unless there is a data directory.
     pub kubeconfig_out: PathBuf,
+    /// Where `up` keeps the objects beyond its end. Left out: in memory.
+    pub data_dir: Option<PathBuf>,
     /// Requests a second that `run` sends to the API server at most, on average. Left out: no limit.
     pub qps: Option<u32>,
     /// Requests at once after a pause, with `qps`. Left out: as many as `qps`.
@@ -104,6 +106,7 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
             kubeconfig_out: PathBuf::from("ordinal.kubeconfig"),
+            data_dir: None,
             qps: None,
             burst: None,
         }
@@ -499,6 +502,7 @@ pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
     overlay_serve(&mut config, &args.serve)?;
     set(&mut config.api.listen, args.api_listen);
     set(&mut config.api.kubeconfig_out, args.kubeconfig_out.clone());
+    overlay_optional(&mut config.api.data_dir, args.data_dir.clone());
     set(&mut config.node.simulate, args.simulate_node);
     set(&mut config.node.start_delay, args.start_delay);
     set(&mut config.node.ready_delay, args.ready_delay);

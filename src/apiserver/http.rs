@@ -63,8 +63,13 @@ async fn handle(State(app): State<App>, request: Request) -> Response {
         return failure(&Status::too_large(BODY_LIMIT));
     };
     let query = parts.uri.query().unwrap_or_default();
-    let response =
+    let mut response =
         respond(&app, &method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
+    if let Some(unsettled) = app.server.store().unsettled()
+        && unsettled.settled().await.is_err()
+    {
+        response = failure(&Status::disk_failed());
+    }
     if head { without_body(response) } else { response }
 }
 

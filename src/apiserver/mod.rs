@@ -30,6 +30,7 @@ pub mod gc;
 pub mod graph;
 pub mod guard;
 pub mod http;
+pub mod journal;
 pub mod kinds;
 pub mod list;
 pub mod merge_keys;

@@ -2,11 +2,13 @@
 
 use crate::apiserver::allocate::Allocations;
 use crate::apiserver::guard::Guard;
+use crate::apiserver::journal::folder::Folder;
 use crate::apiserver::list::Snapshots;
 use crate::apiserver::metrics::MetricsSource;
 use crate::apiserver::store::{NoJournal, RING_EVENTS, Store};
 use crate::apiserver::{boot, gc, http, namespaces, serve};
 use jiff::Timestamp;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Semaphore;
@@ -58,6 +60,8 @@ pub struct ApiServer {
 /// What the clones of an [`ApiServer`] share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
+    /// Keeps others from the data directory. Released after the store.
+    _lock: Option<File>,
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) snapshots: Mutex<Snapshots>,
     pub(crate) metrics: OnceLock<Arc<dyn MetricsSource>>,
@@ -70,9 +74,24 @@ impl ApiServer {
     /// A server with the objects every cluster has: its namespaces, default/kubernetes, the storage class.
     pub fn new(options: Options) -> Self {
         let allocations = Allocations::new(options.service_cidr);
+        let store = Store::new(allocations, Box::new(NoJournal), options.ring_events);
+        Self::over(store, options, None)
+    }
+
+    /// A server over a data directory: it goes on from what is there. Every answer, and every event of a watch, waits until
+    /// what it tells is durable.
+    pub fn open(options: Options, folder: Folder) -> Self {
+        let Folder { restored, journal, lock, base_path: _ } = folder;
+        let allocations = Allocations::new(options.service_cidr);
+        let store = Store::restore(allocations, Box::new(journal), options.ring_events, restored);
+        Self::over(store, options, Some(lock))
+    }
+
+    fn over(store: Store, options: Options, lock: Option<File>) -> Self {
         let server = Self {
             shared: Arc::new(Shared {
-                store: Store::new(allocations, Box::new(NoJournal), options.ring_events),
+                store,
+                _lock: lock,
                 watches: Arc::new(Semaphore::new(WATCHES)),
                 snapshots: Mutex::new(Snapshots::default()),
                 metrics: OnceLock::new(),

@@ -204,6 +204,11 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
     }
 
+    /// 500: what the answer tells cannot be kept.
+    pub fn disk_failed() -> Self {
+        Self::new(500, "InternalError", "Internal error occurred: the data directory can not be written")
+    }
+
     /// 415: body in a format this verb does not take.
     pub fn unsupported_media(accepted: &[&str]) -> Self {
         let message = format!(

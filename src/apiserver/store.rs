@@ -9,6 +9,7 @@
 //! who needs to look inside parses them.
 
 use crate::apiserver::allocate::Allocations;
+use crate::apiserver::journal::disk::Unsettled;
 use crate::apiserver::resources::{RESOURCES, Resource};
 use bytes::Bytes;
 use serde_json::Value;
@@ -64,7 +65,7 @@ impl Object {
     }
 
     /// A stored object, parsed when somebody looks into it.
-    fn stored(resource: &'static Resource, version: u64, key: Key, body: Bytes) -> Self {
+    pub fn stored(resource: &'static Resource, version: u64, key: Key, body: Bytes) -> Self {
         let value = Document { resource: Some(resource), body: body.clone(), parsed: OnceLock::new() };
         Self { version, key, body, value }
     }
@@ -197,6 +198,11 @@ pub struct Commit<'a> {
 pub trait Journal: Send + Sync {
     /// Records one batch: all of it or nothing.
     fn append(&self, batch: &[Commit<'_>]);
+
+    /// What was appended and is not durable yet; `None`: nothing.
+    fn unsettled(&self) -> Option<Unsettled> {
+        None
+    }
 }
 
 /// Forgets everything: state lives in memory only.
@@ -205,6 +211,15 @@ pub struct NoJournal;
 
 impl Journal for NoJournal {
     fn append(&self, _batch: &[Commit<'_>]) {}
+}
+
+/// The content of a store, read back.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Version of the latest commit.
+    pub version: u64,
+    /// Every object with the kind it is stored as, in no order.
+    pub objects: Vec<(&'static Resource, Object)>,
 }
 
 #[derive(Debug, Default)]
@@ -259,6 +274,31 @@ impl Store {
             journal,
             ring_events,
         }
+    }
+
+    /// A store that holds `restored`. Its events are not kept: watches from before start over.
+    pub fn restore(
+        mut allocations: Allocations,
+        journal: Box<dyn Journal>,
+        ring_events: usize,
+        restored: Restored,
+    ) -> Self {
+        let mut kinds: Vec<Kind> =
+            RESOURCES.iter().map(|_| Kind { floor: restored.version, ..Kind::default() }).collect();
+        for (resource, object) in restored.objects {
+            if Allocations::concern(resource) {
+                allocations.replace(resource, None, Some(&object.value));
+            }
+            kinds[slot(resource)].objects.insert(object.key.clone(), Arc::new(object));
+        }
+        let mut store = Self::new(allocations, journal, ring_events);
+        store.state = RwLock::new(State { version: restored.version, kinds });
+        store
+    }
+
+    /// What has to become durable before anything that was read up to now may be told; `None`: all of it is.
+    pub fn unsettled(&self) -> Option<Unsettled> {
+        self.journal.unsettled()
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {

@@ -159,7 +159,12 @@ impl Watcher {
             self.changed.borrow_and_update();
             self.fill(&mut out);
             if !out.is_empty() {
-                return Some(out.into());
+                // What is told is durable.
+                let failed = match self.server.store().unsettled() {
+                    Some(it) => it.settled().await.is_err(),
+                    None => false,
+                };
+                return (!failed).then(|| out.into());
             }
             if self.done {
                 break;

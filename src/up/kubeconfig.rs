@@ -7,14 +7,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-/// First line of every file we write: only such a file is ever overwritten or removed.
-const MARKER: &str = "# Written by `ordinal up`; removed when it ends.\n";
+/// Begin of every file we write: only such a file is ever overwritten or removed.
+const MARKER: &str = "# Written by `ordinal up`; ";
 
-/// A kubeconfig on disk, removed when dropped, unless somebody changed it meanwhile.
+/// Whether the file goes with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The server it names is gone then.
+    Goes,
+    /// The next process with the same data directory serves the same path.
+    Stays,
+}
+
+/// A kubeconfig on disk; one that goes is removed when dropped, unless somebody changed it meanwhile.
 #[derive(Debug)]
 pub struct Kubeconfig {
     path: PathBuf,
     text: String,
+    lifetime: Lifetime,
 }
 
 /// Refuses a path that holds somebody else's file or that cannot be written, before anything starts.
@@ -53,10 +63,14 @@ fn open_private(path: &Path) -> io::Result<fs::File> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, server: &str) -> anyhow::Result<Kubeconfig> {
+pub fn write(path: &Path, server: &str, lifetime: Lifetime) -> anyhow::Result<Kubeconfig> {
     check(path)?;
+    let fate = match lifetime {
+        Lifetime::Goes => "removed when it ends",
+        Lifetime::Stays => "kept for its data directory",
+    };
     let text = format!(
-        "{MARKER}apiVersion: v1\nkind: Config\ncurrent-context: ordinal\nclusters:\n- name: ordinal\n  cluster:\n    \
+        "{MARKER}{fate}.\napiVersion: v1\nkind: Config\ncurrent-context: ordinal\nclusters:\n- name: ordinal\n  cluster:\n    \
          server: {server}\ncontexts:\n- name: ordinal\n  context:\n    cluster: ordinal\n    user: ordinal\nusers:\n- \
          name: ordinal\n  user: {{}}\n"
     );
@@ -71,12 +85,13 @@ pub fn write(path: &Path, server: &str) -> anyhow::Result<Kubeconfig> {
         let _ = fs::remove_file(&temporary);
         return Err(error).with_context(|| cannot_write(path));
     }
-    Ok(Kubeconfig { path: path.to_owned(), text })
+    Ok(Kubeconfig { path: path.to_owned(), text, lifetime })
 }
 
 impl Drop for Kubeconfig {
     fn drop(&mut self) {
-        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+        let ours = || fs::read_to_string(&self.path).is_ok_and(|text| text == self.text);
+        if self.lifetime == Lifetime::Goes && ours() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -92,13 +107,17 @@ mod tests {
     fn it_is_private_and_goes_away_but_never_takes_a_foreign_file_along() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("k");
-        let kubeconfig = write(&path, "http://127.0.0.1:1/secret").expect("written");
+        let kubeconfig = write(&path, "http://127.0.0.1:1/secret", Lifetime::Goes).expect("written");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        let second = write(&path, "http://127.0.0.1:2/other").expect("our own file is replaced");
+        let second =
+            write(&path, "http://127.0.0.1:2/other", Lifetime::Goes).expect("our own file is replaced");
         drop(kubeconfig);
         assert!(path.exists(), "the second process's file stays");
         drop(second);
         assert!(!path.exists());
+        drop(write(&path, "http://127.0.0.1:1/secret", Lifetime::Stays).expect("written"));
+        assert!(path.exists(), "that of a data directory stays");
+        check(&path).expect("and is ours");
 
         fs::write(&path, "apiVersion: v1\n").expect("written");
         assert!(check(&path).expect_err("foreign").to_string().contains("was not written by"));

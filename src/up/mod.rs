@@ -18,11 +18,13 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::apiserver::journal::folder::Folder;
 use crate::apiserver::{self, ApiServer};
 use crate::components::{Process, Running, bind_context};
 use crate::config::{Config, Mode};
 use crate::run::ready_line;
 use crate::{lookup, node};
+use kubeconfig::Lifetime;
 use manifest::Manifest;
 
 /// What the demo applies.
@@ -37,7 +39,8 @@ const DEMO_DEADLINE: Duration = Duration::from_secs(5);
 /// Runs until SIGTERM or SIGINT. `manifests` are applied before the ready line.
 ///
 /// # Errors
-/// An address in use, a kubeconfig that cannot be written, or a manifest that is refused.
+/// An address in use, a kubeconfig that cannot be written, a data directory that cannot be used, or a manifest that is
+/// refused.
 pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> anyhow::Result<()> {
     kubeconfig::check(&config.api.kubeconfig_out)?;
     let listen = config.api.listen;
@@ -45,17 +48,23 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
     let address = listener.local_addr().context("the API listener has no address")?;
     let mut process = Process::bind(&config, Mode::Up).await?;
 
-    let server = ApiServer::new(apiserver::Options {
-        protect_storage: config.node.simulate,
-        ..apiserver::Options::default()
-    });
+    let options =
+        apiserver::Options { protect_storage: config.node.simulate, ..apiserver::Options::default() };
+    let (server, base_path) = match &config.api.data_dir {
+        None => (ApiServer::new(options), new_base_path()),
+        Some(path) => {
+            let folder = Folder::open(path, &new_base_path())?;
+            let base_path = folder.base_path.clone();
+            (ApiServer::open(options, folder), base_path)
+        }
+    };
     if let Some(source) = process.usage() {
         server.set_metrics(Arc::new(usage::Simulated(source)));
     }
     let client = Client::new(server.router(), "default");
-    let base_path = format!("/{}", uuid::Uuid::new_v4().simple());
     let url = format!("http://{address}");
-    let kubeconfig = kubeconfig::write(&config.api.kubeconfig_out, &format!("{url}{base_path}"))?;
+    let lifetime = if config.api.data_dir.is_some() { Lifetime::Stays } else { Lifetime::Goes };
+    let kubeconfig = kubeconfig::write(&config.api.kubeconfig_out, &format!("{url}{base_path}"), lifetime)?;
     process.spawn_base({
         let server = server.clone();
         |stop| server.run(stop)
@@ -103,6 +112,11 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
         .await;
     drop(kubeconfig);
     ended
+}
+
+/// A secret that nobody can guess.
+fn new_base_path() -> String {
+    format!("/{}", uuid::Uuid::new_v4().simple())
 }
 
 /// Whether `--demo` was given.
