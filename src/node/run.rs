@@ -31,6 +31,8 @@ const POD_WORKERS: usize = 64;
 const CLAIM_WORKERS: usize = 16;
 /// Snapshots and contents worked on at a time.
 const SNAPSHOT_WORKERS: usize = 4;
+/// Where snapshots are, if they are anywhere.
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io/v1";
 /// Pause between two attempts to register.
 const REGISTER_RETRY: Duration = Duration::from_secs(1);
 
@@ -90,6 +92,12 @@ pub async fn run(
     let snapshot_queue = Workqueue::default();
 
     let mut tasks = JoinSet::new();
+    let with_snapshots = snapshots_served(&client, &shutdown).await;
+    if !with_snapshots {
+        info!(group = SNAPSHOTS, "the API server has no snapshots, so the node takes none");
+    }
+    // Without their API these would fail for ever.
+    let taken = if with_snapshots { shutdown.clone() } else { ended() };
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
@@ -100,7 +108,7 @@ pub async fn run(
             let snapshot_queue = snapshot_queue.clone();
             move |change| snapshot_changed(&change, &claims, &claim_queue, &snapshot_queue)
         },
-        shutdown.clone(),
+        taken.clone(),
     ));
     tasks.spawn(reflect(
         Api::all(client.clone()),
@@ -115,7 +123,7 @@ pub async fn run(
                 }
             }
         },
-        shutdown.clone(),
+        taken.clone(),
     ));
     tasks.spawn(reflect(
         Api::all(client.clone()),
@@ -126,7 +134,7 @@ pub async fn run(
             let (snapshots, snapshot_queue) = (snapshots.clone(), snapshot_queue.clone());
             move |_| snapshots.list().iter().for_each(|it: &Arc<KnownSnapshot>| snapshot_queue.add(it.key()))
         },
-        shutdown.clone(),
+        taken.clone(),
     ));
     tasks.spawn(events::post(client.clone(), queued_events, shutdown.clone()));
     tasks.spawn(machine::keep_alive(client.clone(), config.name.clone(), since, shutdown.clone()));
@@ -199,9 +207,11 @@ pub async fn run(
             claims.synced().await;
             volumes.synced().await;
             classes.synced().await;
-            snapshots.synced().await;
-            contents.synced().await;
-            snapshot_classes.synced().await;
+            if with_snapshots {
+                snapshots.synced().await;
+                contents.synced().await;
+                snapshot_classes.synced().await;
+            }
             node.synced().await;
         } => {
             info!(node = config.name, pods = pods.len(), "simulated node is ready");
@@ -214,6 +224,28 @@ pub async fn run(
         }
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// Whether the API server knows VolumeSnapshots: they are a custom resource that many clusters do not have.
+async fn snapshots_served(client: &Client, shutdown: &CancellationToken) -> bool {
+    loop {
+        match client.list_api_group_resources(SNAPSHOTS).await {
+            Ok(_) => return true,
+            Err(error) if machine::is_code(&error, 404) => return false,
+            Err(error) => warn!(group = SNAPSHOTS, %error, "cannot be discovered, trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            () = tokio::time::sleep(REGISTER_RETRY) => {} // allow-sleep: retry pause
+        }
+    }
+}
+
+/// A token that ends what gets it at once.
+fn ended() -> CancellationToken {
+    let token = CancellationToken::new();
+    token.cancel();
+    token
 }
 
 fn pod_changed(change: &Change<KnownPod>, keeper: &Pods, pod_queue: &Workqueue, claim_queue: &Workqueue) {
