@@ -1,9 +1,12 @@
 //! The manifests of the users' documents, word for word: complete ones are accepted, fragments are refused the way
 //! kube-apiserver refuses them, naming each missing field. Every kubectl version, the real binary.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, fixture, kubectls, rows, wait_for, wait_until};
+use cluster::{Cluster, binaries, real};
+use common::{Kubectl, fixture, rows, wait_for, wait_until};
 
 /// Complete manifests, in an order in which they can be applied to one cluster.
 const COMPLETE: &[&str] = &[
@@ -40,9 +43,9 @@ fn path(name: &str) -> String {
 
 #[test]
 fn complete_manifests_are_accepted_word_for_word() {
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         kubectl.ok("create ns demo");
         for name in COMPLETE {
             let printed = kubectl.ok(&format!("apply -f {}", path(name)));
@@ -103,9 +106,9 @@ fn fragments_are_refused_by_the_names_of_what_is_missing() {
         ("fragment-canary", &["The StatefulSet \"my-canary-statefulset\" is invalid", NO_SELECTOR, NO_MATCH]),
         ("fragment-core-deployment", &["no matches for kind \"Deployment\" in version \"v1\""]),
     ];
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         for (name, wants) in cases {
             // Clients with a schema of their own would refuse some of these before they ask the server.
             let said = kubectl.fails(&format!("create --validate=false -f {}", path(name)));
@@ -133,9 +136,9 @@ fn fragments_are_refused_by_the_names_of_what_is_missing() {
 
 #[test]
 fn manifests_come_out_of_dry_runs() {
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         let client = kubectl.ok("create deployment nginx --image=nginx --dry-run=client -o yaml");
         for line in ["kind: Deployment", "  replicas: 1", "      - image: nginx", "        resources: {}"] {
             assert!(client.lines().any(|it| it == line), "{line:?} missing in {client}");
@@ -175,9 +178,9 @@ fn manifests_come_out_of_dry_runs() {
 /// As the document prints it.
 #[test]
 fn fields_are_explained() {
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         // Older clients read the v2 document, which has no schemas.
         if kubectl.ok("version --client -o json").contains("\"minor\": \"20\"") {
             continue;
@@ -206,9 +209,9 @@ fn fields_are_explained() {
 
 #[test]
 fn evictions_ask_the_budget() {
-    for binary in kubectls().into_iter().rev().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries().into_iter().rev().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         kubectl.ok(&format!("apply -f {}", path("headless-service")));
         kubectl.ok(&format!("apply -f {}", path("web")));
         kubectl.ok("rollout status sts/web --timeout=60s");
@@ -221,9 +224,9 @@ fn evictions_ask_the_budget() {
 
 #[test]
 fn kinds_that_are_only_stored() {
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         let file = fixture("stored/all.yaml").display().to_string();
         let created = kubectl.ok(&format!("apply -f {file}"));
         assert_eq!(created.lines().filter(|it| it.ends_with(" created")).count(), 10, "{created}");
@@ -240,7 +243,9 @@ fn kinds_that_are_only_stored() {
         assert_eq!(rows(&kubectl.ok("get ingress shop"))[0][..3], ["shop", "<none>", "shop.example"]);
         assert_eq!(rows(&kubectl.ok("get netpol closed"))[0][..2], ["closed", "app=db"]);
         assert_eq!(rows(&kubectl.ok("get rolebinding readers"))[0][..2], ["readers", "Role/reader"]);
-        assert!(kubectl.ok("get apiservice v1beta1.metrics.k8s.io").contains("True"));
+        if real::assets().is_none() {
+            assert!(kubectl.ok("get apiservice v1beta1.metrics.k8s.io").contains("True"));
+        }
         assert!(kubectl.ok("get clusterrole,clusterrolebinding").contains("system:reader"));
         kubectl.ok(&format!("delete -f {file}"));
     }

@@ -1,21 +1,24 @@
 //! Stock kubectl, old and new, against the embedded API server: the verbs a person uses, and what they print
 //! when the input is wrong.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, fixture, kubectls, rows, wait_until};
+use cluster::{Cluster, binaries, real};
+use common::{Kubectl, fixture, rows, wait_until};
 
-fn each_kubectl(check: impl Fn(&Kubectl, &Ordinal)) {
-    for binary in kubectls() {
+fn each_kubectl(check: impl Fn(&Kubectl)) {
+    for binary in binaries() {
         println!("kubectl: {}", binary.display());
-        let ordinal = Ordinal::up_fast(&[]);
-        check(&ordinal.kubectl(&binary), &ordinal);
+        let cluster = Cluster::whole();
+        check(&cluster.kubectl(&binary));
     }
 }
 
 #[test]
 fn create_read_change_and_delete() {
-    each_kubectl(|kubectl, _| {
+    each_kubectl(|kubectl| {
         let file = fixture("verbs/config.yaml");
         let file = file.display();
         assert_eq!(kubectl.ok(&format!("create -f {file}")).trim(), "configmap/settings created");
@@ -63,7 +66,7 @@ fn create_read_change_and_delete() {
 
 #[test]
 fn apply_client_side_and_server_side() {
-    each_kubectl(|kubectl, _| {
+    each_kubectl(|kubectl| {
         let file = fixture("verbs/set.yaml");
         let apply = format!("apply -f {}", file.display());
         let created = kubectl.ok(&apply);
@@ -125,7 +128,7 @@ fn apply_client_side_and_server_side() {
 
 #[test]
 fn describe_wait_and_get_all() {
-    each_kubectl(|kubectl, _| {
+    each_kubectl(|kubectl| {
         kubectl.ok(&format!("apply -f {}", fixture("verbs/set.yaml").display()));
         kubectl.ok("rollout status sts/web --timeout=60s");
         assert!(
@@ -158,7 +161,8 @@ fn describe_wait_and_get_all() {
         assert!(kubectl.ok("get pods -A -o wide --sort-by=.metadata.name").contains("web-0"));
         assert!(kubectl.ok("get ns").contains("kube-node-lease"));
         assert!(kubectl.ok("get sc").contains("standard (default)"));
-        assert!(kubectl.ok("version").contains("v1.37"));
+        let version = if real::assets().is_some() { "Server Version: v1." } else { "v1.37" };
+        assert!(squeezed(&kubectl.ok("version")).contains(version));
         assert!(kubectl.ok("api-resources").contains("statefulsets"));
         assert!(kubectl.ok("cluster-info").contains("running at"));
     });
@@ -171,7 +175,7 @@ fn squeezed(text: &str) -> String {
 
 #[test]
 fn namespaces_take_everything_along() {
-    each_kubectl(|kubectl, _| {
+    each_kubectl(|kubectl| {
         let file = fixture("walkthrough");
         kubectl.ok("create ns demo");
         kubectl.ok(&format!("create -f {}", file.display()));
@@ -185,7 +189,7 @@ fn namespaces_take_everything_along() {
 
 #[test]
 fn what_the_server_refuses_is_one_clear_line() {
-    each_kubectl(|kubectl, _| {
+    each_kubectl(|kubectl| {
         for (file, wants) in [
             (
                 "invalid/negative-replicas.yaml",
@@ -217,6 +221,8 @@ fn what_the_server_refuses_is_one_clear_line() {
                 .fails("get pods --field-selector=spec.colour=red")
                 .contains("field label not supported: spec.colour")
         );
-        assert!(kubectl.fails("logs web-0").contains("not supported by this server"));
+        if real::assets().is_none() {
+            assert!(kubectl.fails("logs web-0").contains("not supported by this server"));
+        }
     });
 }

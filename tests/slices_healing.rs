@@ -1,9 +1,12 @@
 //! EndpointSlices that people delete, edit or relabel come back as they should be, and go with their Service. The real
 //! binary and kubectl.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, fixture, kubectls, wait_for, wait_until};
+use cluster::{Cluster, binaries};
+use common::{Kubectl, fixture, wait_for, wait_until};
 use serde_json::Value;
 
 const SLICES: &str = "get endpointslices -n demo -l kubernetes.io/service-name=nginx-demo";
@@ -44,9 +47,9 @@ fn settled(kubectl: &Kubectl) -> String {
 
 #[test]
 fn slices_heal_and_go_with_their_service() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         kubectl.ok("create ns demo");
         kubectl.ok(&format!("create -f {}", fixture("walkthrough/nginx-svc.yaml").display()));
         kubectl.ok(&format!("create -f {}", fixture("walkthrough/web-sts.yaml").display()));

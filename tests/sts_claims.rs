@@ -1,9 +1,12 @@
 //! Claims of stateful sets: protected while a pod uses them, made anew when lost, and collected as the retention policy
 //! says. The real binary and kubectl.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, kubectls, wait_for, wait_until};
+use cluster::{Cluster, binaries};
+use common::{Kubectl, wait_for, wait_until};
 
 fn set(retention: &str) -> String {
     format!(
@@ -37,9 +40,9 @@ fn names(kubectl: &Kubectl, kind: &str) -> String {
 
 #[test]
 fn a_claim_outlasts_its_deletion_until_its_pod_is_gone() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         create(&kubectl, "Retain");
         let uid = || kubectl.ok("get pvc data-db-1 -o jsonpath={.metadata.uid}");
         let before = uid();
@@ -62,9 +65,9 @@ fn a_claim_outlasts_its_deletion_until_its_pod_is_gone() {
 
 #[test]
 fn claims_go_with_their_pods_or_their_set_if_the_policy_says_so() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         create(&kubectl, "Delete");
         kubectl.ok("scale sts db --replicas=1");
         wait_until("the claims of condemned pods to go", || names(&kubectl, "pvc") == "data-db-0");
@@ -85,9 +88,9 @@ fn claims_go_with_their_pods_or_their_set_if_the_policy_says_so() {
 
 #[test]
 fn claims_of_a_running_set_grow_when_an_annotation_asks_for_it() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         create(&kubectl, "Retain");
         let pods = kubectl.ok("get pod -o jsonpath={.items[*].metadata.uid}");
         let capacities = || kubectl.ok("get pvc -o jsonpath={.items[*].status.capacity.storage}");

@@ -1,9 +1,12 @@
 //! Whose pods are whose: sets deleted without their pods, relabelled pods, names that somebody else has, and namespaces
 //! that go with everything in them. The real binary and kubectl.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, fixture, kubectls, wait_for, wait_until};
+use cluster::{Cluster, binaries};
+use common::{Kubectl, fixture, wait_for, wait_until};
 
 const SELECTED: &str = "get pod -n demo -l app=nginx -o jsonpath={.items[*].metadata.uid}";
 
@@ -19,22 +22,22 @@ fn controller(kubectl: &Kubectl, object: &str) -> String {
     kubectl.ok(&format!("get {object} -n demo -o jsonpath={{.metadata.ownerReferences[0].uid}}"))
 }
 
-fn set_up(ordinal: &Ordinal, kubectl: &Kubectl) -> String {
+fn set_up(cluster: &Cluster, kubectl: &Kubectl) -> String {
     kubectl.ok("create ns demo");
     kubectl.ok(&format!("create -f {}", fixture("walkthrough/nginx-svc.yaml").display()));
     let set = format!("create -f {}", fixture("walkthrough/web-sts.yaml").display());
     kubectl.ok(&set);
     wait_ready(kubectl, 2);
-    assert!(!ordinal.stderr().contains("WARN"), "{}", ordinal.stderr());
+    assert!(!cluster.stderr().contains("WARN"), "{}", cluster.stderr());
     set
 }
 
 #[test]
 fn a_new_set_takes_over_the_pods_of_an_old_one() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
-        let create = set_up(&ordinal, &kubectl);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
+        let create = set_up(&cluster, &kubectl);
         let pods = kubectl.ok(SELECTED);
 
         kubectl.ok("delete sts web-demo -n demo --cascade=orphan");
@@ -53,16 +56,16 @@ fn a_new_set_takes_over_the_pods_of_an_old_one() {
         assert_eq!(kubectl.ok(SELECTED), pods, "nothing restarts");
         let revisions = kubectl.ok("get controllerrevisions -n demo -o name");
         assert_eq!(revisions.lines().count(), 1, "{revisions}");
-        assert!(!ordinal.stderr().contains("WARN"), "{}", ordinal.stderr());
+        assert!(!cluster.stderr().contains("WARN"), "{}", cluster.stderr());
     }
 }
 
 #[test]
 fn a_released_pod_keeps_its_name_until_somebody_deletes_it() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
-        set_up(&ordinal, &kubectl);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
+        set_up(&cluster, &kubectl);
         let uid = || kubectl.ok("get pod web-demo-0 -n demo -o jsonpath={.metadata.uid}");
         let released = uid();
         kubectl.ok("label pod web-demo-0 -n demo app=other --overwrite");
@@ -88,13 +91,13 @@ fn a_released_pod_keeps_its_name_until_somebody_deletes_it() {
 
 #[test]
 fn a_namespace_goes_with_everything_in_it_and_without_complaints() {
-    for binary in kubectls().into_iter().take(1) {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
-        set_up(&ordinal, &kubectl);
+    for binary in binaries().into_iter().take(1) {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
+        set_up(&cluster, &kubectl);
         kubectl.ok("annotate pod web-demo-0 -n demo sim.ordinal/stop-delay=300ms");
         kubectl.ok("delete ns demo");
         wait_until("the namespace to go", || !kubectl.ok("get ns -o name").contains("namespace/demo"));
-        assert!(!ordinal.stderr().contains("WARN"), "{}", ordinal.stderr());
+        assert!(!cluster.stderr().contains("WARN"), "{}", cluster.stderr());
     }
 }

@@ -1,9 +1,12 @@
 //! The user's second walk-through: claims from `volumeClaimTemplates`, canaries by partition, `OnDelete`, and
 //! `kubectl rollout`. Every kubectl version, the real binary.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
-use common::{Kubectl, Ordinal, fixture, kubectls, rows, wait_for, wait_until};
+use cluster::{Cluster, binaries};
+use common::{Kubectl, fixture, rows, wait_for, wait_until};
 
 const IMAGES: &str =
     "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.containers[0].image}{\"\\n\"}{end}";
@@ -36,9 +39,9 @@ fn claims(kubectl: &Kubectl) -> Vec<(String, String, String)> {
 
 #[test]
 fn claims_outlive_pods_and_rollouts_follow_the_strategy() {
-    for binary in kubectls() {
-        let ordinal = Ordinal::up_fast(&[]);
-        let kubectl = ordinal.kubectl(&binary);
+    for binary in binaries() {
+        let cluster = Cluster::whole();
+        let kubectl = cluster.kubectl(&binary);
         kubectl.ok(&format!("apply -f {}", fixture("storage/headless-service.yaml").display()));
         kubectl.ok(&format!("apply -f {}", fixture("storage/web.yaml").display()));
         wait_images(&kubectl, &["nginx:1.21"; 3]);

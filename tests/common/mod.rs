@@ -93,6 +93,14 @@ impl Ordinal {
         Self::start(command, directory)
     }
 
+    /// `ordinal run` with no argument but these.
+    pub fn run_with(kubeconfig: &Path, args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Self::command();
+        command.arg("run").arg(format!("--kubeconfig={}", kubeconfig.display())).args(args);
+        Self::start(command, directory)
+    }
+
     /// The binary, with an environment that cannot change what is tested.
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ordinal"));
