@@ -125,6 +125,9 @@ pub struct DnsArgs {
     /// Namespaces exposed; all if none is named.
     #[arg(long, value_name = "NAMES", env = "ORDINAL_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Watch each of --namespaces by itself, and no Namespaces: a Role in each is enough.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_NAMESPACED_WATCHES", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub namespaced_watches: Option<bool>,
     /// Label selector of the namespaces exposed; excludes --namespaces.
     #[arg(long, value_name = "SELECTOR", env = "ORDINAL_NAMESPACE_SELECTOR")]
     pub namespace_selector: Option<String>,
@@ -230,6 +233,9 @@ pub struct DnsArgs {
     /// File with the cookie secrets that replicas share.
     #[arg(long, value_name = "FILE", env = "ORDINAL_COOKIE_SECRET_FILE")]
     pub cookie_secret_file: Option<PathBuf>,
+    /// Metrics under the names of CoreDNS as well.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_COREDNS_METRICS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub coredns_metrics: Option<bool>,
 }
 
 /// `ordinal up`.

@@ -20,6 +20,7 @@ use crate::endpointslice::config::EndpointsConfig;
 use crate::endpointslice::metrics::{MirrorMetrics, SliceMetrics};
 use crate::endpointslice::{legacy, mirroring};
 use crate::k8s::limit::Limiter;
+use crate::reload::Reload;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
 use crate::{dns, endpointslice, leader, statefulset, telemetry, workload};
 
@@ -109,6 +110,7 @@ impl Process {
         let mut registry = Registry::default();
         let controllers = ControllerMetrics::default();
         controllers.register(&mut registry);
+        telemetry::register(&mut registry, config.dns.coredns_metrics);
         let endpoints = Endpoints { config: config.endpointslices.clone(), ..Endpoints::default() };
         if components.contains(&Component::EndpointSlice) {
             endpoints.slices.register(&mut registry);
@@ -128,6 +130,11 @@ impl Process {
             metrics.register(telemetry::ours(&mut registry));
             let server = dns::Server::bind(&listen, &options, metrics.clone())
                 .with_context(|| bind_context("--dns-listen", shown))?;
+            if options.coredns_metrics
+                && let Some(address) = server.local_addrs().first()
+            {
+                metrics.register_as_coredns(&mut registry, *address);
+            }
             Some(Dns { server, options, metrics })
         } else {
             None
@@ -348,19 +355,21 @@ impl Running {
         self.readiness.wait().await;
     }
 
-    /// Calls `announce` once every cache is synced, and waits for SIGTERM or SIGINT, before that too.
+    /// Calls `announce` once every cache is synced, and waits for SIGTERM or SIGINT, before that too. Until then `reload` is
+    /// at work.
     ///
     /// Then it drains: not ready first, DNS answers for the lameduck time, writes under way finish, and last the API
     /// server and the HTTP endpoints end. A second signal ends at once.
     ///
     /// # Errors
     /// Signal handlers cannot be installed.
-    pub async fn announce_and_serve(mut self, announce: impl FnOnce()) -> anyhow::Result<()> {
+    pub async fn announce_and_serve(mut self, announce: impl FnOnce(), reload: Reload) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let readiness = self.readiness.clone();
         tokio::select! {
             () = async { readiness.wait().await; announce(); std::future::pending().await } => {}
+            () = reload.follow() => {}
             _ = terminate.recv() => info!(signal = "SIGTERM", "draining"),
             _ = interrupt.recv() => info!(signal = "SIGINT", "draining"),
         }

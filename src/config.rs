@@ -595,6 +595,8 @@ fn overlay_dns(dns: &mut DnsConfig, args: &DnsArgs) -> Result<(), ConfigError> {
     if let Some(mode) = &args.ptr {
         dns.ptr = keyword("dns.ptr", mode)?;
     }
+    set(&mut dns.namespaced_watches, args.namespaced_watches);
+    set(&mut dns.coredns_metrics, args.coredns_metrics);
     set(&mut dns.hide_empty_services, args.hide_empty_services);
     set(&mut dns.endpoints, args.endpoints);
     set(&mut dns.ttl, args.ttl);

@@ -28,6 +28,7 @@ pub mod leader;
 pub mod lookup;
 pub mod model;
 pub mod node;
+pub mod reload;
 pub mod run;
 pub mod runtime;
 pub mod statefulset;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use ordinal::cli::{CheckConfigArgs, Cli, Command, LookupArgs, RunArgs, TakeoverArgs, UpArgs};
 use ordinal::config::{self, Config, ConfigError};
+use ordinal::reload::Reload;
 use ordinal::up::{self, Demo};
 use ordinal::{lookup, run, takeover, telemetry};
 
@@ -16,8 +17,8 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Up(args) => up(&args),
-        Command::Run(args) => configured(config::for_run(&args)).and_then(|it| run_cluster(&args, it)),
+        Command::Up(args) => up(args),
+        Command::Run(args) => run_cluster(args),
         Command::Lookup(args) => look_up(&args).and_then(|found| if found { Ok(()) } else { Err(FAILED) }),
         Command::Takeover(args) => {
             take_over(&args).and_then(|quiet| if quiet { Ok(()) } else { Err(FAILED) })
@@ -27,17 +28,22 @@ fn main() -> ExitCode {
     outcome.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
 }
 
-fn up(args: &UpArgs) -> Result<(), u8> {
-    let config = configured(config::for_up(args))?;
-    telemetry::init_logs(&config.log);
+fn up(args: UpArgs) -> Result<(), u8> {
+    let config = configured(config::for_up(&args))?;
+    let logs = telemetry::init_logs(&config.log);
     let manifests = up::apply::read(&args.filename).map_err(failed)?;
     let demo = if args.demo { Demo::Apply } else { Demo::No };
-    runtime()?.block_on(up::run(config, manifests, demo)).map_err(failed)
+    let file = args.common.config.clone();
+    let reload = Reload::new(Box::new(move || config::for_up(&args)), file, config.clone(), logs);
+    runtime()?.block_on(up::run(config, manifests, demo, reload)).map_err(failed)
 }
 
-fn run_cluster(_: &RunArgs, config: Config) -> Result<(), u8> {
-    telemetry::init_logs(&config.log);
-    runtime()?.block_on(run::run(config)).map_err(failed)
+fn run_cluster(args: RunArgs) -> Result<(), u8> {
+    let config = configured(config::for_run(&args))?;
+    let logs = telemetry::init_logs(&config.log);
+    let file = args.common.config.clone();
+    let reload = Reload::new(Box::new(move || config::for_run(&args)), file, config.clone(), logs);
+    runtime()?.block_on(run::run(config, reload)).map_err(failed)
 }
 
 /// Whether there was an answer.

@@ -3,20 +3,26 @@
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config as ClientConfig};
+use tracing::warn;
 
 use crate::components::{Addresses, Process};
-use crate::config::{ClusterConfig, Config, Mode};
+use crate::config::{ClusterConfig, Component, Config, Mode};
+use crate::reload::Reload;
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// An address in use, or a cluster that cannot be configured.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
     let process = Process::bind(&config, Mode::Run).await?;
+    let components = config.components(Mode::Run)?;
+    if components.len() > 1 && components.contains(&Component::Dns) {
+        warn!("one process reads packets from the network and holds the credentials of controllers: for trying things out");
+    }
     let client = client(&config.cluster).await?;
     let running = process.start(&client);
     let line = ready_line(&running.addresses, &[]);
-    running.announce_and_serve(move || println!("{line}")).await
+    running.announce_and_serve(move || println!("{line}"), reload).await
 }
 
 /// A client for the cluster that the configuration or the environment names.

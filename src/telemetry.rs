@@ -3,7 +3,9 @@
 //! Paths: `/livez` and CoreDNS's `/health` (the process runs), `/readyz` and `/ready` (everything is synced),
 //! `/metrics` (OpenMetrics text), and the routes that parts of the process add. Collecting numbers is each part's own business; here they are only rendered.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -11,6 +13,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,19 +24,97 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 use crate::runtime::Readiness;
 
-/// Sends logs to stderr as the configuration says. Call once.
-pub fn init_logs(config: &LogConfig) {
+/// The level of the logs, which may change while the process runs.
+pub struct Logs(Box<dyn Fn(EnvFilter) + Send>);
+
+impl Logs {
+    /// From now on this level, or filter.
+    pub fn set_level(&self, level: &str) {
+        (self.0)(filter(level));
+    }
+}
+
+/// Sends logs to stderr as the configuration says, and counts panics. Call once.
+pub fn init_logs(config: &LogConfig) -> Logs {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&config.level)).with_writer(io::stderr);
+    let logs: Box<dyn Fn(EnvFilter) + Send> = match config.format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(io::stderr().is_terminal()).with_target(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |filter| drop(handle.reload(filter)))
+        }
+    };
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        print(info);
+    }));
+    Logs(logs)
+}
+
+fn filter(level: &str) -> EnvFilter {
     // The client logs each failed request once more than our own line about it, and without its cause.
-    let level = match config.level.as_str() {
-        "info" | "warn" | "error" => format!("{},kube_client=off", config.level),
+    let level = match level {
+        "info" | "warn" | "error" => format!("{level},kube_client=off"),
         filter => filter.to_owned(),
     };
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Panics since the start. There should be none.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Numbers about the process itself.
+#[derive(Debug)]
+struct Itself {
+    /// Also under the names of CoreDNS.
+    as_coredns: bool,
+}
+
+#[derive(Debug, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+#[derive(Debug, EncodeLabelSet)]
+struct CoreDnsBuild {
+    version: &'static str,
+    revision: &'static str,
+    goversion: &'static str,
+}
+
+impl Collector for Itself {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let version = env!("CARGO_PKG_VERSION");
+        let prefixes = if self.as_coredns { &["ordinal", "coredns"][..] } else { &["ordinal"] };
+        for prefix in prefixes {
+            let (name, help) = (format!("{prefix}_panics"), "Panics since the start; there should be none");
+            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&PANICS.load(Ordering::Relaxed), None)?;
+            let (name, help) = (format!("{prefix}_build_info"), "1, with the version of this build");
+            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            if *prefix == "coredns" {
+                let labels = CoreDnsBuild { version, revision: "", goversion: "" };
+                metric.encode_family(&labels)?.encode_gauge(&1i64)?;
+            } else {
+                metric.encode_family(&Build { version })?.encode_gauge(&1i64)?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Adds what every process says about itself to the root of a registry.
+pub fn register(root: &mut Registry, as_coredns: bool) {
+    root.register_collector(Box::new(Itself { as_coredns }));
 }
 
 /// The part of a registry whose series start with `ordinal_`; what stands beside it has the names of upstream's controllers.

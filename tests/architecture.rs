@@ -87,6 +87,7 @@ fn what_decides_is_pure() {
         "dns/known.rs",
         "dns/objects.rs",
         "dns/pods.rs",
+        "dns/scoped.rs",
         "dns/skipped.rs",
         "dns/selection.rs",
         "dns/lookup.rs",

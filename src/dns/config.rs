@@ -42,6 +42,8 @@ pub struct DnsConfig {
     pub endpoint_names: EndpointNames,
     /// Namespaces exposed; every other one is as if missing, PTR included. Empty: all.
     pub namespaces: Vec<String>,
+    /// Watch each of `namespaces` by itself, and no Namespaces: a Role in each is enough. They count as existing.
+    pub namespaced_watches: bool,
     /// Label selector of the namespaces exposed, such as `team=db,env!=dev`. Excludes `namespaces`.
     pub namespace_selector: Option<String>,
     /// Label selector of the Services and EndpointSlices that count; others are as if missing.
@@ -92,6 +94,8 @@ pub struct DnsConfig {
     pub rate_limit: RateLimitConfig,
     /// DNS cookies.
     pub cookies: CookieConfig,
+    /// Emit metrics under the names of CoreDNS as well, for dashboards and alerts made for it.
+    pub coredns_metrics: bool,
 }
 
 impl Default for DnsConfig {
@@ -101,6 +105,7 @@ impl Default for DnsConfig {
             pods: PodMode::Disabled,
             endpoint_names: EndpointNames::Hostname,
             namespaces: Vec::new(),
+            namespaced_watches: false,
             hide_empty_services: false,
             endpoints: true,
             ttl: 5,
@@ -124,6 +129,7 @@ impl Default for DnsConfig {
             tcp: TcpConfig::default(),
             rate_limit: RateLimitConfig::default(),
             cookies: CookieConfig::default(),
+            coredns_metrics: false,
         }
     }
 }
@@ -221,6 +227,9 @@ impl DnsConfig {
             if let Err(error) = namespace.parse::<super::name::Label>() {
                 return fail(format!("namespaces[{at}]"), format!("{namespace:?} is no namespace: {error}"));
             }
+        }
+        if self.namespaced_watches && self.namespaces.is_empty() {
+            return fail("namespacedWatches", "needs the names of the namespaces, in namespaces");
         }
         Selection::of(self)?;
         self.tcp.check()?;
@@ -451,6 +460,10 @@ mod tests {
             (
                 "transfer: {to: [10.0.0.0/8], notify: true}",
                 "dns.transfer.notify: no entry of transfer.to is a single address to notify",
+            ),
+            (
+                "namespacedWatches: true",
+                "dns.namespacedWatches: needs the names of the namespaces, in namespaces",
             ),
             (
                 "namespaces: [a.b]",

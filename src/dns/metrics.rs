@@ -3,6 +3,7 @@
 //! A struct of counters that serve and watch write to; [`Metrics::register`] publishes them. Label values are closed sets:
 //! nothing a client sends becomes a label.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::cache::ServiceClass;
 use super::config::Zones;
+use super::coredns_metrics;
 use super::forward::ForwardMetrics;
 use super::rate_limit::RateLimitMetrics;
 use super::respond::Transport;
@@ -90,6 +92,17 @@ impl Metrics {
         self.tcp.register(dns);
         self.rate_limit.register(dns);
         self.sync.register(dns);
+    }
+
+    /// Publishes some of them in the root of the registry under the names of CoreDNS as well. `listen`: where it listens.
+    pub fn register_as_coredns(&self, root: &mut Registry, listen: SocketAddr) {
+        coredns_metrics::register(root, &self.answering, listen);
+        root.sub_registry_with_prefix("coredns_kubernetes").register_with_unit(
+            "dns_programming_duration",
+            "Histogram of the time it took to program a dns instance",
+            Unit::Seconds,
+            self.programming_duration.clone(),
+        );
     }
 
     /// The counts of one more thread that answers, and the labels of the zones it answers for.

@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use kube::Api;
 use kube::api::ListParams;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cache::{Event, Input};
-use super::objects::Kind;
+use super::objects::{Kind, Watched};
 use super::random::Random;
 use super::watch::{Source, Sources};
 
@@ -112,11 +113,11 @@ fn due(interval: Duration, random: &mut Random) -> Instant {
 type Pages = mpsc::Sender<Result<Vec<Input>, (&'static str, kube::Error)>>;
 
 fn list_all(sources: &Sources, pages: Pages) -> impl Future<Output = ()> + Send + 'static {
-    let mut lists: Vec<BoxFuture<'static, bool>> =
-        vec![list(&sources.namespaces, &pages), list(&sources.services, &pages)];
-    lists.extend(sources.slices.as_ref().map(|it| list(it, &pages)));
-    lists.extend(sources.pods.as_ref().map(|it| list(it, &pages)));
-    lists.extend(sources.sets.as_ref().map(|it| list(it, &pages)));
+    let mut lists: Vec<BoxFuture<'static, bool>> = lists(&sources.namespaces, &pages);
+    lists.extend(self::lists(&sources.services, &pages));
+    lists.extend(sources.slices.iter().flat_map(|it| self::lists(it, &pages)));
+    lists.extend(sources.pods.iter().flat_map(|it| self::lists(it, &pages)));
+    lists.extend(sources.sets.iter().flat_map(|it| self::lists(it, &pages)));
     async move {
         for list in lists {
             if !list.await {
@@ -126,9 +127,19 @@ fn list_all(sources: &Sources, pages: Pages) -> impl Future<Output = ()> + Send 
     }
 }
 
-/// Every page of one kind. `false`: it failed, or nobody listens any more.
-fn list<T: Kind>(source: &Source<T>, pages: &Pages) -> BoxFuture<'static, bool> {
-    let (api, config, wrap, pages) = (source.api.clone(), source.config.clone(), source.wrap, pages.clone());
+/// The lists of one kind.
+fn lists<T: Kind>(source: &Source<T>, pages: &Pages) -> Vec<BoxFuture<'static, bool>> {
+    if source.apis.is_empty() {
+        let granted = source.granted.iter().cloned().map(|it| (source.wrap)(Event::Compared(it))).collect();
+        let pages = pages.clone();
+        return vec![Box::pin(async move { pages.send(Ok(granted)).await.is_ok() })];
+    }
+    source.apis.iter().map(|api| list(api, source, pages)).collect()
+}
+
+/// Every page of one list. `false`: it failed, or nobody listens any more.
+fn list<T: Kind>(api: &Api<Watched<T>>, source: &Source<T>, pages: &Pages) -> BoxFuture<'static, bool> {
+    let (api, config, wrap, pages) = (api.clone(), source.config.clone(), source.wrap, pages.clone());
     Box::pin(async move {
         let mut params = ListParams {
             label_selector: config.label_selector,

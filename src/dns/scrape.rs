@@ -36,12 +36,12 @@ struct ResponseLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TransportLabels {
+pub(super) struct TransportLabels {
     transport: &'static str,
 }
 
 /// Counters have none.
-fn no_exemplar<'a>() -> Option<&'a prometheus_client::metrics::exemplar::Exemplar<TransportLabels, f64>> {
+pub(super) fn no_exemplar<'a>() -> Option<&'a prometheus_client::metrics::exemplar::Exemplar<TransportLabels, f64>> {
     None
 }
 
@@ -141,7 +141,7 @@ impl Collector for Answering {
     }
 }
 
-fn transport_label(transport: Transport) -> &'static str {
+pub(super) fn transport_label(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",

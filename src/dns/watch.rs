@@ -11,10 +11,10 @@
 //! Lost watches are resumed with backoff and so is one that brings nothing for two minutes, not even a bookmark; the last
 //! state keeps being served, and says so after a while.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt, select_all};
+use futures::stream::{self, BoxStream, Stream, StreamExt, select_all};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use jiff::Timestamp;
@@ -29,11 +29,13 @@ use super::cache::{Cache, Event, Input, Kinds, Published};
 use super::config::DnsConfig;
 use super::freshness::{Freshness, WatchHealth};
 use super::index::Index;
+use super::known::Object;
 use super::metrics::Metrics;
 use super::objects::{Kind, Watched};
 use super::resync::{Resync, Step};
+use super::scoped::Merge;
 use super::selection::Selection;
-use super::skipped::Skipped;
+use super::skipped::{Reason, Skipped};
 use crate::runtime::ReadyHandle;
 
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
@@ -65,7 +67,10 @@ const FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One kind to watch: how to list it, and how the cache takes its events.
 pub(super) struct Source<T> {
-    pub(super) api: Api<Watched<T>>,
+    /// One for the whole cluster, or one for each namespace.
+    pub(super) apis: Vec<Api<Watched<T>>>,
+    /// What is taken for granted, when there is nothing to watch.
+    pub(super) granted: Vec<T>,
     pub(super) config: watcher::Config,
     pub(super) wrap: fn(Event<T>) -> Input,
     health: Arc<WatchHealth>,
@@ -83,6 +88,8 @@ pub(super) struct Sources {
 /// What one watch says.
 enum Told {
     Input(Input),
+    /// Become visible together.
+    Inputs(Vec<Input>),
     Failed { kind: &'static str, error: watcher::Error },
 }
 
@@ -156,6 +163,7 @@ impl Follower {
         for told in batch {
             match told {
                 Told::Input(input) => self.cache.apply(input),
+                Told::Inputs(inputs) => inputs.into_iter().for_each(|it| self.cache.apply(it)),
                 Told::Failed { kind, error } => {
                     self.metrics.watch_failed();
                     let error: &dyn std::error::Error = &error;
@@ -286,23 +294,36 @@ fn sources(
         Some(selector) => plain().labels(selector),
         None => plain(),
     };
+    let scopes: &[String] = if config.namespaced_watches { &config.namespaces } else { &[] };
+    let mut namespaces = Source::new(health(), &[], labels(&selection.namespaces), Input::Namespace);
+    if config.namespaced_watches {
+        namespaces.apis.clear();
+        namespaces.granted = config.namespaces.iter().map(|it| it.to_ascii_lowercase()).collect();
+    }
+    let slices = || plain().labels(&selection.slices);
     let sources = Sources {
-        namespaces: Source::new(health(), labels(&selection.namespaces), Input::Namespace),
-        services: Source::new(health(), labels(&selection.services), Input::Service),
-        slices: kinds.slices.then(|| Source::new(health(), plain().labels(&selection.slices), Input::Slice)),
-        pods: kinds.pods.then(|| Source::new(health(), plain().fields(POD_FIELDS), Input::Pod)),
-        sets: kinds.sets.then(|| Source::new(health(), plain(), Input::Set)),
+        namespaces,
+        services: Source::new(health(), scopes, labels(&selection.services), Input::Service),
+        slices: kinds.slices.then(|| Source::new(health(), scopes, slices(), Input::Slice)),
+        pods: kinds.pods.then(|| Source::new(health(), scopes, plain().fields(POD_FIELDS), Input::Pod)),
+        sets: kinds.sets.then(|| Source::new(health(), scopes, plain(), Input::Set)),
     };
     (sources, all)
 }
 
 impl<T: Kind> Source<T> {
+    /// `scopes`: the namespaces that are watched one by one; empty: the whole cluster is.
     fn new(
         (client, health): (Client, Arc<WatchHealth>),
+        scopes: &[String],
         config: watcher::Config,
         wrap: fn(Event<T>) -> Input,
     ) -> Self {
-        Self { api: Api::all(client), config, wrap, health }
+        let apis = match scopes {
+            [] => vec![Api::all(client)],
+            scopes => scopes.iter().map(|it| Api::namespaced(client.clone(), &it.to_ascii_lowercase())).collect(),
+        };
+        Self { apis, granted: Vec::new(), config, wrap, health }
     }
 }
 
@@ -348,28 +369,74 @@ fn streams(sources: &Sources, metrics: &Metrics) -> futures::stream::SelectAll<S
     select_all(all)
 }
 
-/// One watch as inputs of the cache. An object that means nothing to DNS counts as removed.
-fn told<T: Kind>(source: &Source<T>, metrics: &Metrics) -> Streams {
-    let (health, wrap, metrics) = (Arc::clone(&source.health), source.wrap, metrics.clone());
-    let events = watcher(source.api.clone(), source.config.clone()).default_backoff();
-    let mut skipped = Skipped::default();
-    let all = events.filter_map(move |event| {
-        let told = match event {
-            Ok(event) => {
-                let noted = note(&mut skipped, &event);
-                if noted {
+/// One kind as inputs of the cache. An object that means nothing to DNS counts as removed.
+fn told<T: Kind + Object>(source: &Source<T>, metrics: &Metrics) -> Streams {
+    let wrap = source.wrap;
+    match source.apis.as_slice() {
+        [] => {
+            let granted = source.granted.iter().cloned().map(Event::Listed);
+            let list = [Event::ListStart].into_iter().chain(granted).chain([Event::ListEnd]);
+            let list = list.map(wrap).collect();
+            stream::iter([Told::Inputs(list)]).boxed()
+        }
+        [api] => {
+            let mut skipped = Skipped::default();
+            let metrics = metrics.clone();
+            let events = heard(source, api, move |event| {
+                if note(&mut skipped, event) {
                     metrics.sync.skipped(T::KIND, skipped.counts());
                 }
-                input(event).map(|it| Told::Input(wrap(it)))
-            }
-            Err(error) => {
-                health.failed();
-                Some(Told::Failed { kind: T::KIND, error })
-            }
-        };
-        std::future::ready(told)
-    });
-    all.boxed()
+            });
+            let all = events.filter_map(move |heard| {
+                std::future::ready(match heard {
+                    Ok(event) => input(event).map(|it| Told::Input(wrap(it))),
+                    Err(error) => Some(Told::Failed { kind: T::KIND, error }),
+                })
+            });
+            all.boxed()
+        }
+        apis => {
+            let counts = Arc::new(Mutex::new(vec![[0; Reason::ALL.len()]; apis.len()]));
+            let streams = apis.iter().enumerate().map(|(part, api)| {
+                let (mut skipped, metrics, counts) =
+                    (Skipped::default(), metrics.clone(), Arc::clone(&counts));
+                let events = heard(source, api, move |event| {
+                    if note(&mut skipped, event) {
+                        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                        counts[part] = skipped.counts();
+                        let sums = std::array::from_fn(|reason| counts.iter().map(|it| it[reason]).sum());
+                        metrics.sync.skipped(T::KIND, sums);
+                    }
+                });
+                events.map(move |heard| (part, heard)).boxed()
+            });
+            let mut merge = Merge::new(apis.len());
+            let all = select_all(streams).filter_map(move |(part, heard)| {
+                std::future::ready(match heard {
+                    Ok(event) => input(event)
+                        .map(|it| merge.take(part, it))
+                        .filter(|it| !it.is_empty())
+                        .map(|it| Told::Inputs(it.into_iter().map(wrap).collect())),
+                    Err(error) => Some(Told::Failed { kind: T::KIND, error }),
+                })
+            });
+            all.boxed()
+        }
+    }
+}
+
+/// One watch, which is resumed for ever; `note` sees every event of it.
+fn heard<T: Kind>(
+    source: &Source<T>,
+    api: &Api<Watched<T>>,
+    mut note: impl FnMut(&watcher::Event<Watched<T>>) + Send + 'static,
+) -> impl Stream<Item = Result<watcher::Event<Watched<T>>, watcher::Error>> + Send + 'static {
+    let health = Arc::clone(&source.health);
+    let events = watcher(api.clone(), source.config.clone()).default_backoff();
+    events.inspect(move |event| match event {
+        Ok(event) => note(event),
+        Err(_) => health.failed(),
+    })
 }
 
 fn input<T: Kind>(event: watcher::Event<Watched<T>>) -> Option<Event<T>> {

@@ -22,6 +22,7 @@ use crate::apiserver::journal::folder::Folder;
 use crate::apiserver::{self, ApiServer};
 use crate::components::{Process, Running, bind_context};
 use crate::config::{Config, Mode};
+use crate::reload::Reload;
 use crate::run::ready_line;
 use crate::{lookup, node};
 use kubeconfig::Lifetime;
@@ -41,7 +42,12 @@ const DEMO_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// An address in use, a kubeconfig that cannot be written, a data directory that cannot be used, or a manifest that is
 /// refused.
-pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    mut manifests: Vec<Manifest>,
+    demo: Demo,
+    reload: Reload,
+) -> anyhow::Result<()> {
     kubeconfig::check(&config.api.kubeconfig_out)?;
     let listen = config.api.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| bind_context("--api-listen", listen))?;
@@ -103,12 +109,15 @@ pub async fn run(config: Config, mut manifests: Vec<Manifest>, demo: Demo) -> an
     let hint = (demo == Demo::Apply).then(|| what_to_try(&shown, &running));
     let line = ready_line(&running.addresses, &[("api", url), ("kubeconfig", shown)]);
     let ended = running
-        .announce_and_serve(move || {
-            println!("{line}");
-            if let Some(hint) = hint {
-                eprintln!("{hint}");
-            }
-        })
+        .announce_and_serve(
+            move || {
+                println!("{line}");
+                if let Some(hint) = hint {
+                    eprintln!("{hint}");
+                }
+            },
+            reload,
+        )
         .await;
     drop(kubeconfig);
     ended

@@ -177,6 +177,38 @@ async fn labels_of_a_namespace_show_and_hide_all_of_its_names() {
 }
 
 #[tokio::test]
+async fn namespaces_are_watched_one_by_one() {
+    for namespaces in ["[prod]", "[Default, prod, nowhere]"] {
+        let config =
+            format!("{{namespaces: {namespaces}, namespacedWatches: true, sync: {{resync: 200ms}}}}");
+        let running = Running::start(&config).await;
+        let cluster = &running.cluster;
+        assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.0.1");
+        assert_eq!(cluster.ask("prod.svc A"), "NODATA");
+        assert_eq!(cluster.ask("kube-system.svc A"), "NXDOMAIN", "not exposed");
+        let several = namespaces.contains("nowhere");
+        assert_eq!(cluster.ask("nowhere.svc A"), if several { "NODATA" } else { "NXDOMAIN" });
+        let api = if several { "A 10.96.0.1" } else { "NXDOMAIN" };
+        assert_eq!(cluster.ask("kubernetes.default.svc A"), api);
+
+        let mut slice = cluster.slices().get("web-1").await.unwrap();
+        slice.endpoints = object(endpoints(&["10.0.1.7"]));
+        cluster.slices().replace("web-1", &PostParams::default(), &slice).await.unwrap();
+        cluster.until("web-0.web.prod.svc A", "A 10.0.1.7").await;
+        // Longer than it takes to list everything again and to let the watches explain what differs.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(600) {
+            assert_eq!(cluster.ask("prod.svc A"), "NODATA", "a comparison does not lose what was never watched");
+            assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.1.7");
+            tokio::task::yield_now().await;
+        }
+        cluster.slices().delete("web-1", &DeleteParams::default()).await.unwrap();
+        cluster.until("web-0.web.prod.svc A", "NXDOMAIN").await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_selector_filters_services_and_slices() {
     let running = Running::start("selector: expose=dns").await;
     let cluster = &running.cluster;
