@@ -20,6 +20,7 @@ use crate::endpointslice::config::EndpointsConfig;
 use crate::endpointslice::metrics::{MirrorMetrics, SliceMetrics};
 use crate::endpointslice::{legacy, mirroring};
 use crate::k8s::limit::Limiter;
+use crate::k8s::requests::RequestMetrics;
 use crate::reload::Reload;
 use crate::runtime::{ControllerMetrics, Readiness, ReadyHandle};
 use crate::{dns, endpointslice, leader, statefulset, telemetry, workload};
@@ -42,6 +43,7 @@ pub struct Process {
     dns: Option<Dns>,
     components: Vec<Component>,
     limiter: Limiter,
+    requests: RequestMetrics,
     /// The controllers run only while they lead.
     leader: Option<leader::Options>,
     workloads: workload::Options,
@@ -110,6 +112,8 @@ impl Process {
         let mut registry = Registry::default();
         let controllers = ControllerMetrics::default();
         controllers.register(&mut registry);
+        let requests = RequestMetrics::default();
+        requests.register(telemetry::ours(&mut registry));
         telemetry::register(&mut registry, config.dns.coredns_metrics);
         let endpoints = Endpoints { config: config.endpointslices.clone(), ..Endpoints::default() };
         if components.contains(&Component::EndpointSlice) {
@@ -156,6 +160,7 @@ impl Process {
             http,
             dns,
             components,
+            requests,
             limiter: Limiter::new(config.api.limit().filter(|_| mode == Mode::Run)),
             leader: (mode == Mode::Run && config.leader_election.enabled)
                 .then(|| candidate(&config.leader_election)),
@@ -221,6 +226,7 @@ impl Process {
     /// Starts the chosen components on `client` and the HTTP endpoints.
     pub fn start(mut self, client: &Client) -> Running {
         let mut addresses = Addresses { http: Some(self.http_address), ..Addresses::default() };
+        let client = &self.requests.around(client);
         let components = std::mem::take(&mut self.components);
         let mut routes = Router::new();
         self.start_workloads(client, &components);

@@ -3,9 +3,9 @@
 //! Paths: `/livez` and CoreDNS's `/health` (the process runs), `/readyz` and `/ready` (everything is synced),
 //! `/metrics` (OpenMetrics text), and the routes that parts of the process add. Collecting numbers is each part's own business; here they are only rendered.
 
-use std::fmt;
+mod itself;
+
 use std::io::{self, IsTerminal as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,9 +13,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +20,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::runtime::Readiness;
+
+pub use self::itself::register;
 
 /// The level of the logs, which may change while the process runs.
 pub struct Logs(Box<dyn Fn(EnvFilter) + Send>);
@@ -54,7 +53,7 @@ pub fn init_logs(config: &LogConfig) -> Logs {
     };
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        PANICS.fetch_add(1, Ordering::Relaxed);
+        itself::panicked();
         print(info);
     }));
     Logs(logs)
@@ -67,54 +66,6 @@ fn filter(level: &str) -> EnvFilter {
         filter => filter.to_owned(),
     };
     EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
-}
-
-/// Panics since the start. There should be none.
-static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// Numbers about the process itself.
-#[derive(Debug)]
-struct Itself {
-    /// Also under the names of CoreDNS.
-    as_coredns: bool,
-}
-
-#[derive(Debug, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-}
-
-#[derive(Debug, EncodeLabelSet)]
-struct CoreDnsBuild {
-    version: &'static str,
-    revision: &'static str,
-    goversion: &'static str,
-}
-
-impl Collector for Itself {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let version = env!("CARGO_PKG_VERSION");
-        let prefixes = if self.as_coredns { &["ordinal", "coredns"][..] } else { &["ordinal"] };
-        for prefix in prefixes {
-            let (name, help) = (format!("{prefix}_panics"), "Panics since the start; there should be none");
-            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-            metric.encode_counter::<NoLabelSet, _, u64>(&PANICS.load(Ordering::Relaxed), None)?;
-            let (name, help) = (format!("{prefix}_build_info"), "1, with the version of this build");
-            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-            if *prefix == "coredns" {
-                let labels = CoreDnsBuild { version, revision: "", goversion: "" };
-                metric.encode_family(&labels)?.encode_gauge(&1i64)?;
-            } else {
-                metric.encode_family(&Build { version })?.encode_gauge(&1i64)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Adds what every process says about itself to the root of a registry.
-pub fn register(root: &mut Registry, as_coredns: bool) {
-    root.register_collector(Box::new(Itself { as_coredns }));
 }
 
 /// The part of a registry whose series start with `ordinal_`; what stands beside it has the names of upstream's controllers.

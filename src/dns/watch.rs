@@ -18,7 +18,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt, select_all};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use jiff::Timestamp;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -36,6 +36,7 @@ use super::resync::{Resync, Step};
 use super::scoped::Merge;
 use super::selection::Selection;
 use super::skipped::{Reason, Skipped};
+use crate::k8s::resume::resumed;
 use crate::runtime::ReadyHandle;
 
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
@@ -432,8 +433,7 @@ fn heard<T: Kind>(
     mut note: impl FnMut(&watcher::Event<Watched<T>>) + Send + 'static,
 ) -> impl Stream<Item = Result<watcher::Event<Watched<T>>, watcher::Error>> + Send + 'static {
     let health = Arc::clone(&source.health);
-    let events = watcher(api.clone(), source.config.clone()).default_backoff();
-    events.inspect(move |event| match event {
+    resumed(api.clone(), source.config.clone()).inspect(move |event| match event {
         Ok(event) => note(event),
         Err(_) => health.failed(),
     })

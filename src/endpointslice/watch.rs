@@ -2,18 +2,19 @@
 //!
 //! API server ──list + watch──▶ `narrow` ──▶ [`Event`]s ──▶ index ──Services──▶ queue
 //!
-//! A list is handed over object by object, so that it is never in memory beside the index. Errors are retried for ever with backoff (0.8 s to 30 s); the last state stays meanwhile.
+//! A list is handed over object by object, so that it is never in memory beside the index. Errors are retried for ever
+//! with backoff (`k8s::resume`); the last state stays meanwhile.
 
 use std::pin::pin;
 
 use futures::StreamExt as _;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource as _};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::narrow::{Kind, Watched};
+use crate::k8s::resume::resumed;
 use crate::k8s::watch::parse_version;
 use crate::model::ObjectKey;
 use crate::runtime::error::chain;
@@ -46,7 +47,7 @@ pub async fn feed<T: Kind>(
     shutdown: CancellationToken,
 ) {
     let api: Api<Watched<T>> = Api::all(client);
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut events = pin!(resumed(api, config));
     let mut listed = 0;
     loop {
         let event = tokio::select! {

@@ -4,5 +4,7 @@ pub mod events;
 pub mod kinds;
 pub mod limit;
 pub mod own_writes;
+pub mod requests;
+pub mod resume;
 pub mod watch;
 pub mod write;

@@ -13,14 +13,14 @@ use std::pin::pin;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use futures::StreamExt as _;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::resume::resumed;
 use crate::model::ObjectKey;
 use crate::runtime::barrier::{View, Write};
 use crate::runtime::error::chain;
@@ -245,7 +245,7 @@ impl<T: Cached> View for Store<T> {
 
 /// Keeps `store` equal to what `api` lists until `shutdown`, and reports every change.
 ///
-/// Objects for which `narrow` returns `None` are left out. Errors are retried for ever with backoff (0.8 s to 30 s):
+/// Objects for which `narrow` returns `None` are left out. Errors are retried for ever with backoff (`k8s::resume`):
 /// the store keeps its last state meanwhile.
 pub async fn reflect<K, T>(
     api: Api<K>,
@@ -259,7 +259,7 @@ pub async fn reflect<K, T>(
     T: Cached,
 {
     let kind = api.resource_url().to_owned();
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut events = pin!(resumed(api, config));
     let mut listing = Vec::new();
     loop {
         let event = tokio::select! {
