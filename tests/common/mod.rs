@@ -19,8 +19,13 @@ pub fn fixture(path: &str) -> PathBuf {
 }
 
 /// Runs `check` until it returns a value; panics with what it last said once the deadline passes.
-pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub fn wait_for<T>(what: &str, check: impl FnMut() -> Result<T, String>) -> T {
+    wait_within(DEADLINE, what, check)
+}
+
+/// `wait_for` with a deadline of its own.
+pub fn wait_within<T>(time: Duration, what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + time;
     loop {
         match check() {
             Ok(value) => return value,

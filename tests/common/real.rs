@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{KUBECTL_DELETE, Kubectl, fixture, kubectls, wait_for};
+use crate::common::{KUBECTL_DELETE, Kubectl, fixture, kubectls, wait_within};
 
 /// Loops that every cluster has and that ordinal does not replace.
 pub const LOOPS: &str = "garbage-collector-controller,namespace-controller";
@@ -19,6 +19,9 @@ pub const WORKLOADS: &str = "deployment-controller,replicaset-controller,replica
 
 /// What ordinal's controllers replace.
 pub const OURS: &str = "statefulset-controller,endpointslice-controller";
+
+/// How long a control plane may take to start on a busy machine.
+const START: Duration = Duration::from_secs(180);
 
 /// How a control plane is set up.
 pub struct Setup<'a> {
@@ -142,7 +145,7 @@ impl Real {
     pub fn serve(&mut self) {
         self.server = self.arguments.iter().map(|(name, args)| self.process(name, args)).collect();
         let kubectl = self.kubectl();
-        wait_for("the real API server", || {
+        wait_within(START, "the real API server", || {
             let output = kubectl.command("get --raw /readyz").output().expect("kubectl runs");
             if output.status.success() { Ok(()) } else { Err(self.log("kube-apiserver.log")) }
         });
@@ -254,6 +257,6 @@ fn simulate(kubeconfig: &Path, start_delay: Duration) -> CancellationToken {
                 .await;
         });
     });
-    is_ready.recv_timeout(Duration::from_secs(60)).expect("the node registers");
+    is_ready.recv_timeout(START).expect("the node registers");
     stop
 }
