@@ -17,7 +17,9 @@ pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
     let process = Process::bind(&config, Mode::Run).await?;
     let components = config.components(Mode::Run)?;
     if components.len() > 1 && components.contains(&Component::Dns) {
-        warn!("one process reads packets from the network and holds the credentials of controllers: for trying things out");
+        warn!(
+            "one process reads packets from the network and holds the credentials of controllers: for trying things out"
+        );
     }
     let client = client(&config.cluster).await?;
     let running = process.start(&client);

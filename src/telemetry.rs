@@ -42,13 +42,19 @@ pub fn init_logs(config: &LogConfig) -> Logs {
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
             builder.init();
-            Box::new(move |filter| drop(handle.reload(filter)))
+            Box::new(move |filter| {
+                // It fails only without a subscriber.
+                let _ = handle.reload(filter);
+            })
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let handle = builder.reload_handle();
             builder.init();
-            Box::new(move |filter| drop(handle.reload(filter)))
+            Box::new(move |filter| {
+                // It fails only without a subscriber.
+                let _ = handle.reload(filter);
+            })
         }
     };
     let print = std::panic::take_hook();

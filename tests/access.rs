@@ -126,7 +126,10 @@ fn scenario(kubectl: &Kubectl, dns: &Ordinal) {
     ready(kubectl, "web", 2);
     // Claims: owned by pods, by the set, and grown.
     let policy = |when: &str| format!(r#"{{"spec":{{"persistentVolumeClaimRetentionPolicy":{when}}}}}"#);
-    for when in [r#"{"whenScaled":"Delete","whenDeleted":"Delete"}"#, r#"{"whenScaled":"Retain","whenDeleted":"Retain"}"#] {
+    for when in [
+        r#"{"whenScaled":"Delete","whenDeleted":"Delete"}"#,
+        r#"{"whenScaled":"Retain","whenDeleted":"Retain"}"#,
+    ] {
         kubectl.ok_args(&["patch", "sts", "web", "-n", "demo", "-p", &policy(when)]);
         ready(kubectl, "web", 2);
     }
@@ -152,9 +155,7 @@ fn scenario(kubectl: &Kubectl, dns: &Ordinal) {
     kubectl.ok(&format!("create -f {}/web.yaml -n demo", fixture("storage").display()));
     kubectl.ok("scale sts web --replicas=2 -n demo");
     ready(kubectl, "web", 2);
-    wait_until("the name", || {
-        dns.dig_short("web-0.nginx.demo.svc.cluster.local", "A").len() == 1
-    });
+    wait_until("the name", || dns.dig_short("web-0.nginx.demo.svc.cluster.local", "A").len() == 1);
     // One slice for each number of a port, of which one goes with its pod.
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("mixed.yaml");

@@ -23,7 +23,9 @@ fn coredns() -> Option<PathBuf> {
     let asset = || Some(PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS")?).join("coredns"));
     let found = named.or_else(asset).filter(|it| it.is_file());
     if found.is_none() {
-        println!("SKIPPED: CoreDNS needs ORDINAL_TEST_COREDNS or KUBEBUILDER_ASSETS (tests/envtest/build coredns)");
+        println!(
+            "SKIPPED: CoreDNS needs ORDINAL_TEST_COREDNS or KUBEBUILDER_ASSETS (tests/envtest/build coredns)"
+        );
     }
     found
 }
@@ -94,7 +96,8 @@ impl CoreDns {
 
     fn dig(&self, args: &[&str]) -> String {
         let port = self.address.port().to_string();
-        let output = Command::new("dig").args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=5"]).args(args).output();
+        let output =
+            Command::new("dig").args(["@127.0.0.1", "-p", &port, "+tries=1", "+time=5"]).args(args).output();
         String::from_utf8(output.expect("dig runs").stdout).expect("dig prints text")
     }
 
@@ -138,7 +141,8 @@ endpoints:
     );
     for at in 0..count {
         let address = format!("10.0.{}.{}", at / 200, at % 200 + 1);
-        writeln!(text, "- {{addresses: [{address}], hostname: web-{at}, conditions: {{ready: true}}}}").expect("a string");
+        writeln!(text, "- {{addresses: [{address}], hostname: web-{at}, conditions: {{ready: true}}}}")
+            .expect("a string");
     }
     text
 }
@@ -148,7 +152,8 @@ fn cluster(count: usize) -> (Ordinal, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("objects.yaml");
     std::fs::write(&file, objects(count)).expect("written");
-    let up = Ordinal::up_fast(&["--components=", "--simulate-node=false", "-f", file.to_str().expect("UTF-8")]);
+    let up =
+        Ordinal::up_fast(&["--components=", "--simulate-node=false", "-f", file.to_str().expect("UTF-8")]);
     (up, folder)
 }
 
@@ -162,7 +167,14 @@ fn records(text: &str) -> Vec<String> {
     let mut all: Vec<String> = text
         .lines()
         .filter(|it| !it.starts_with(';') && !it.is_empty())
-        .map(|it| it.split_whitespace().enumerate().filter(|(at, _)| *at != 1).map(|(_, it)| it).collect::<Vec<_>>().join(" "))
+        .map(|it| {
+            it.split_whitespace()
+                .enumerate()
+                .filter(|(at, _)| *at != 1)
+                .map(|(_, it)| it)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect();
     all.sort_unstable();
     all
@@ -213,8 +225,19 @@ fn answers_come_through_as_they_are() {
     let kubectl = common::kubectls();
     if let Some(kubectl) = kubectl.last() {
         let patch = r#"[{"op":"replace","path":"/endpoints/0/conditions/ready","value":true}]"#;
-        cluster.kubectl(kubectl).ok_args(&["patch", "endpointslice", "web-1", "-n", "shop", "--type=json", "-p", patch]);
-        wait_until("the late pod, straight", || direct.dig_status(&format!("web-late.{SERVICE}"), "A") == "NOERROR");
+        cluster.kubectl(kubectl).ok_args(&[
+            "patch",
+            "endpointslice",
+            "web-1",
+            "-n",
+            "shop",
+            "--type=json",
+            "-p",
+            patch,
+        ]);
+        wait_until("the late pod, straight", || {
+            direct.dig_status(&format!("web-late.{SERVICE}"), "A") == "NOERROR"
+        });
         let answer = front.dig(&["+short", &format!("web-late.{SERVICE}"), "A"]);
         assert_eq!(answer.trim(), "10.0.9.9", "CoreDNS has kept nothing");
     }
@@ -270,7 +293,9 @@ fn instances_are_restarted_without_a_failed_query() {
         let new = instance(&cluster, addresses[at]);
         let answered = || {
             let text = new.http_get("/metrics").1;
-            let lines = text.lines().filter(|it| it.starts_with("ordinal_dns_responses_total") && it.contains("cluster.local"));
+            let lines = text
+                .lines()
+                .filter(|it| it.starts_with("ordinal_dns_responses_total") && it.contains("cluster.local"));
             lines.filter_map(|it| it.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
         };
         // The health check, `. NS`, finds it again.

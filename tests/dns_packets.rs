@@ -1,11 +1,14 @@
 //! What comes out of the DNS socket for what goes in: garbage, odd headers, both transports.
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
+use cluster::{Cluster, binaries};
 use common::{Ordinal, fixture, has_dig, wait_until};
 
 fn header(id: u16, flags: u16, counts: [u16; 4]) -> Vec<u8> {
@@ -115,7 +118,12 @@ fn every_record_form_of_a_headless_service() {
     if !has_dig() {
         return;
     }
-    let ordinal = Ordinal::up_fast(&["-f", fixture("walkthrough").to_str().expect("UTF-8")]);
+    let Some(binary) = binaries().pop() else { return };
+    let cluster = Cluster::whole();
+    let kubectl = cluster.kubectl(&binary);
+    kubectl.ok("create ns demo");
+    kubectl.ok(&format!("create -f {}", fixture("walkthrough").display()));
+    let ordinal = cluster.dns();
     let service = "nginx-demo.demo.svc.cluster.local";
     wait_until("two addresses", || ordinal.dig_short(service, "A").len() == 2);
     for (name, qtype, status, answers) in [

@@ -73,7 +73,11 @@ fn metrics() -> Option<BTreeMap<String, BTreeSet<String>>> {
     run.dig(&["+tcp", "+time=1", "example.com", "A"]);
     let text = wait_for("metrics of everything", || {
         let text = run.http_get("/metrics").1;
-        let want = ["ordinal_dns_forward_failures_total{", "ordinal_own_write_wait_seconds_bucket{", "service_kind="];
+        let want = [
+            "ordinal_dns_forward_failures_total{",
+            "ordinal_own_write_wait_seconds_bucket{",
+            "service_kind=",
+        ];
         if want.iter().all(|it| text.contains(it)) { Ok(text) } else { Err(text) }
     });
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -157,7 +161,12 @@ fn the_document_the_alerts_and_the_dashboard_name_what_is_there() {
     let alerts: Value = serde_saphyr::from_str(ALERTS).expect("YAML");
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let mut expressions = Vec::new();
-    for rule in alerts["groups"].as_array().expect("groups").iter().flat_map(|it| it["rules"].as_array().expect("rules")) {
+    for rule in alerts["groups"]
+        .as_array()
+        .expect("groups")
+        .iter()
+        .flat_map(|it| it["rules"].as_array().expect("rules"))
+    {
         let name = rule["alert"].as_str().expect("a name");
         assert!(DOCUMENT.contains(name), "what to do about {name} is not documented");
         expressions.push((name.to_owned(), rule["expr"].as_str().expect("an expression").to_owned()));

@@ -233,6 +233,8 @@ fn an_outage_of_the_api_server_fails_no_query_and_leaves_no_wrong_answer() {
     let [asked, failed, wrong, slowest] =
         [&seen.asked, &seen.failed, &seen.wrong, &seen.slowest_micros].map(|it| it.load(Ordering::Relaxed));
     let relists = metric(cluster.dns(), "ordinal_dns_relists_total") - relists;
-    println!("{asked} queries: {failed} failed, {wrong} wrong; slowest {slowest} µs; oldest data {stalest:.0} s; {relists} relists");
+    println!(
+        "{asked} queries: {failed} failed, {wrong} wrong; slowest {slowest} µs; oldest data {stalest:.0} s; {relists} relists"
+    );
     assert_eq!((failed, wrong), (0, 0), "of {asked}");
 }

@@ -57,7 +57,10 @@ fn a_namespace_is_enough() {
 
     let db = "db-0.db.shop.svc.cluster.local";
     assert_eq!(sidecar.dig_short(db, "A"), ["10.0.0.1"]);
-    assert_eq!(sidecar.dig_short("_sql._tcp.db.shop.svc.cluster.local", "SRV"), [format!("0 100 5432 {db}.")]);
+    assert_eq!(
+        sidecar.dig_short("_sql._tcp.db.shop.svc.cluster.local", "SRV"),
+        [format!("0 100 5432 {db}.")]
+    );
     assert!(sidecar.dig(&[db]).contains("flags: qr aa"), "its own answer");
     // Another namespace, an address, and a name outside of every zone: as the cluster's DNS says.
     assert_eq!(sidecar.dig_short("mail.other.svc.cluster.local", "A"), ["10.96.44.4"]);

@@ -34,7 +34,8 @@ fn picture(kubectl: &Kubectl) -> BTreeMap<String, String> {
 fn fleet(count: usize) -> String {
     let set = |at: usize| {
         let management = if at % 2 == 0 { "OrderedReady" } else { "Parallel" };
-        let strategy = ["{type: RollingUpdate}", "{type: OnDelete}", "{rollingUpdate: {partition: 1}}"][at % 3];
+        let strategy =
+            ["{type: RollingUpdate}", "{type: OnDelete}", "{rollingUpdate: {partition: 1}}"][at % 3];
         let claims = if at % 5 == 0 {
             "\n  volumeClaimTemplates:\n  - metadata: {name: data}\n    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}"
         } else {

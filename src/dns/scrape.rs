@@ -41,7 +41,8 @@ pub(super) struct TransportLabels {
 }
 
 /// Counters have none.
-pub(super) fn no_exemplar<'a>() -> Option<&'a prometheus_client::metrics::exemplar::Exemplar<TransportLabels, f64>> {
+pub(super) fn no_exemplar<'a>()
+-> Option<&'a prometheus_client::metrics::exemplar::Exemplar<TransportLabels, f64>> {
     None
 }
 

@@ -91,7 +91,10 @@ enum Told {
     Input(Input),
     /// Become visible together.
     Inputs(Vec<Input>),
-    Failed { kind: &'static str, error: watcher::Error },
+    Failed {
+        kind: &'static str,
+        error: watcher::Error,
+    },
 }
 
 type Streams = BoxStream<'static, Told>;
@@ -322,7 +325,9 @@ impl<T: Kind> Source<T> {
     ) -> Self {
         let apis = match scopes {
             [] => vec![Api::all(client)],
-            scopes => scopes.iter().map(|it| Api::namespaced(client.clone(), &it.to_ascii_lowercase())).collect(),
+            scopes => {
+                scopes.iter().map(|it| Api::namespaced(client.clone(), &it.to_ascii_lowercase())).collect()
+            }
         };
         Self { apis, granted: Vec::new(), config, wrap, health }
     }

@@ -12,9 +12,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Error, Event, watcher};
-use kube::runtime::WatchStreamExt as _;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;

@@ -124,7 +124,8 @@ pub fn deployed(cluster: &Real, more: &[&str]) -> Vec<Ordinal> {
     }
     let run = |part: &str, args: &[&str]| {
         let config = format!("--config={DEPLOY}/{part}/ordinal.yaml");
-        let args = [&[&config, "--log-format=text", "--leader-elect-resource-namespace=ordinal"], args].concat();
+        let args =
+            [&[&config, "--log-format=text", "--leader-elect-resource-namespace=ordinal"], args].concat();
         Ordinal::run(&cluster.account("ordinal", &format!("ordinal-{part}")), &args)
     };
     vec![run("controllers", more), run("dns", &[])]

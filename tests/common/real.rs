@@ -15,7 +15,8 @@ use crate::common::{KUBECTL_DELETE, Kubectl, fixture, kubectls, wait_within};
 pub const LOOPS: &str = "garbage-collector-controller,namespace-controller";
 
 /// Who controls workloads on a real cluster besides StatefulSets.
-pub const WORKLOADS: &str = "deployment-controller,replicaset-controller,replicationcontroller-controller,disruption-controller";
+pub const WORKLOADS: &str =
+    "deployment-controller,replicaset-controller,replicationcontroller-controller,disruption-controller";
 
 /// What ordinal's controllers replace.
 pub const OURS: &str = "statefulset-controller,endpointslice-controller";
@@ -208,7 +209,8 @@ impl Real {
         let token = self.kubectl().ok(&format!("create token {name} -n {namespace}"));
         let text = std::fs::read_to_string(self.kubeconfig()).expect("written at the start");
         let path = self.folder.path().join(format!("kubeconfig-{namespace}-{name}"));
-        std::fs::write(&path, text.replace("token: test", &format!("token: {}", token.trim()))).expect("written");
+        std::fs::write(&path, text.replace("token: test", &format!("token: {}", token.trim())))
+            .expect("written");
         path
     }
 }
@@ -220,7 +222,8 @@ impl Drop for Real {
 }
 
 /// Every request, without its content.
-const AUDIT: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
+const AUDIT: &str =
+    "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
 
 fn write_kubeconfig(path: &Path, server: &str, authority: &str, token: &str) {
     let text = format!(

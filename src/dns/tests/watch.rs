@@ -198,7 +198,11 @@ async fn namespaces_are_watched_one_by_one() {
         // Longer than it takes to list everything again and to let the watches explain what differs.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(600) {
-            assert_eq!(cluster.ask("prod.svc A"), "NODATA", "a comparison does not lose what was never watched");
+            assert_eq!(
+                cluster.ask("prod.svc A"),
+                "NODATA",
+                "a comparison does not lose what was never watched"
+            );
             assert_eq!(cluster.ask("web-0.web.prod.svc A"), "A 10.0.1.7");
             tokio::task::yield_now().await;
         }
