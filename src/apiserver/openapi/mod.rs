@@ -1,13 +1,12 @@
 //! OpenAPI documents.
 //!
 //! v3: the schemas of all kinds and the operations clients look at: kubectl ≥ 1.27 reads there whether the
-//! server validates fields, and what `explain` prints. The body of PATCH is left out on purpose: the schemas
-//! have no merge keys, which would make kubectl ≥ 1.30 treat merge lists as atomic, while without a body it
-//! uses its compiled-in types.
-//! v2, for clients before 1.29: the operations without schemas, so that those clients neither validate nor merge
-//! by what is not there.
+//! server validates fields, what `explain` prints, and, from 1.30 on, how lists merge.
+//! v2, for clients before 1.29: the same schemas and the PATCH operations, as protobuf.
+//!
+//! Nothing is made before somebody asks, and nothing is kept: clients cache by the hash in the URL.
 
-mod enums;
+mod facts;
 mod schemas;
 mod v2;
 
@@ -42,6 +41,12 @@ pub fn document(group: &str, version: &str) -> Option<Vec<u8>> {
         return None;
     }
     let served = || RESOURCES.iter().filter(|it| it.group == group && it.version == version);
+    let patches: Map<String, Value> = PATCH_TYPES
+        .iter()
+        .map(|it| ((*it).to_owned(), json!({"schema": {"$ref": format!("#/components/schemas/{PATCH_SCHEMA}")}})))
+        .collect();
+    let mut schemas = schemas::of(served());
+    schemas.insert(PATCH_SCHEMA.to_owned(), json!({"description": PATCH_TEXT, "type": "object"}));
     let mut paths = Map::new();
     for resource in served() {
         let root = path_of(group, version);
@@ -56,6 +61,7 @@ pub fn document(group: &str, version: &str) -> Option<Vec<u8>> {
             many["delete"] = operation(resource, "deletecollection", &[]);
             one["put"] = write("put");
             one["patch"] = operation(resource, "patch", PATCH);
+            one["patch"]["requestBody"] = json!({"content": patches, "required": true});
             one["delete"] = operation(resource, "delete", &[("dryRun", "string")]);
         }
         paths.insert(collection, many);
@@ -65,10 +71,21 @@ pub fn document(group: &str, version: &str) -> Option<Vec<u8>> {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": crate::apiserver::version::GIT_VERSION},
         "paths": paths,
-        "components": {"schemas": schemas::of(served())},
+        "components": {"schemas": schemas},
     });
     Some(serde_json::to_vec(&document).expect("a JSON value always serialises"))
 }
+
+/// What a PATCH body may be.
+const PATCH_TYPES: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+const PATCH_SCHEMA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+const PATCH_TEXT: &str =
+    "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.";
 
 /// Query parameters of POST and PUT.
 const WRITE: &[(&str, &str)] =
@@ -92,7 +109,7 @@ fn operation(resource: &Resource, action: &str, parameters: &[(&str, &str)]) -> 
 }
 
 /// Changes when documents do: raise it with their content.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// What names the content of one document, without making it: documents change with the build only.
 pub fn hash(group: &str, version: &str) -> String {
@@ -119,7 +136,7 @@ mod tests {
         let patch = &parsed("apps", "v1")["paths"]["/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"]
             ["patch"];
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "StatefulSet");
-        assert!(patch.get("requestBody").is_none());
+        assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
     }
 
     #[test]
@@ -142,5 +159,8 @@ mod tests {
         let strategy =
             &parsed("apps", "v1")["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentStrategy"];
         assert_eq!(strategy["properties"]["type"]["enum"], json!(["Recreate", "RollingUpdate"]));
+        let port = &parsed("", "v1")["components"]["schemas"]["io.k8s.api.core.v1.Container"]["properties"]["ports"];
+        assert_eq!(port["x-kubernetes-list-map-keys"], json!(["containerPort", "protocol"]));
+        assert_eq!(port["x-kubernetes-patch-merge-key"], "containerPort");
     }
 }

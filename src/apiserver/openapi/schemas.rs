@@ -1,8 +1,8 @@
-//! Schemas of the kinds of one group, from the types of k8s-openapi.
+//! Schemas of kinds, from the types of k8s-openapi and the facts those leave out.
 //!
 //! Made for each request and thrown away: a client asks once per build, and nobody else pays for them.
 
-use super::enums;
+use super::facts;
 use crate::apiserver::kinds::{self, Visitor};
 use crate::apiserver::resources::Resource;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -20,6 +20,12 @@ impl Visitor for Define<'_> {
     }
 }
 
+/// Definitions that are one of two JSON types.
+const EITHER: &[(&str, [&str; 2])] = &[
+    ("io.k8s.apimachinery.pkg.util.intstr.IntOrString", ["integer", "string"]),
+    ("io.k8s.apimachinery.pkg.api.resource.Quantity", ["string", "number"]),
+];
+
 /// `components.schemas` of these kinds and of everything they refer to.
 pub fn of<'a>(resources: impl Iterator<Item = &'a Resource>) -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
@@ -35,7 +41,16 @@ pub fn of<'a>(resources: impl Iterator<Item = &'a Resource>) -> Map<String, Valu
             schema["x-kubernetes-group-version-kind"] = json!([gvk(resource)]);
         }
     }
-    enums::add(&mut definitions);
+    for (name, kinds) in EITHER {
+        if let Some(Value::Object(schema)) = definitions.get_mut(*name) {
+            schema.retain(|key, _| key == "description");
+            schema.insert("oneOf".to_owned(), kinds.iter().map(|it| json!({"type": it})).collect());
+        }
+    }
+    if let Some(schema) = definitions.get_mut(EITHER[0].0) {
+        schema["format"] = "int-or-string".into();
+    }
+    facts::add(&mut definitions);
     definitions
 }
 
