@@ -60,7 +60,7 @@ pub fn ensure(server: &ApiServer, api_version: &str, kind: &str, namespace: &str
     object["kind"] = kind.into();
     let target = Target { resource, namespace: namespace.to_owned(), name: None, subresource: String::new() };
     let mut writer = server.store().write();
-    match create::insert(server, &mut writer, &target, object, Commit::Keep) {
+    match create::insert(server, &mut writer, &target, object, Commit::Keep, None) {
         Ok(_) => {}
         Err(status) if status.reason == "AlreadyExists" => {}
         Err(status) => {

@@ -5,6 +5,7 @@
 use crate::apiserver::request::{Call, Commit, Target};
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::server::{ApiServer, random};
+use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
 use crate::apiserver::{admission, defaults, meta, validate, views};
@@ -25,16 +26,19 @@ pub fn create(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
     let object = call.typed_object()?;
     let commit = call.commit()?;
     let mut writer = server.store().write();
-    insert(server, &mut writer, &call.target, object, commit)
+    insert(server, &mut writer, &call.target, object, commit, Some(&server.writer_of(call)))
 }
 
 /// Creates `object` (of the target's resource) under the writer lock. The target's name, if any, must agree.
+///
+/// `by` is recorded as its manager; an apply has done so itself.
 pub fn insert(
     server: &ApiServer,
     writer: &mut Writer<'_>,
     target: &Target,
     object: Value,
     commit: Commit,
+    by: Option<&ManagedBy>,
 ) -> Result<Arc<Object>, Status> {
     let resource = stored_as(target.resource);
     let mut object = views::to_stored(target.resource, object);
@@ -60,6 +64,9 @@ pub fn insert(
         });
     }
     defaults::apply(resource, &mut object);
+    if let Some(by) = by {
+        updates::record(resource, None, &mut object, by, "");
+    }
     admission::create(server, writer, resource, &mut object);
     validate::decode_check(resource, &object).map_err(Status::bad_request)?;
     let mut errors = validate::create(resource, &object);

@@ -127,7 +127,7 @@ fn edit(
     }
     let mut new = old.value.clone();
     change(&mut new);
-    update::store(writer, target, &old, new, Part::Main, Commit::Keep).map(|_| ())
+    update::store(writer, target, &old, new, Part::Main, Commit::Keep, None).map(|_| ())
 }
 
 /// The policy for a dependent whose owner waits for it.

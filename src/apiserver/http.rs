@@ -23,7 +23,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// Largest request body, upstream's limit.
@@ -123,7 +123,8 @@ fn respond(
         check_write_options(&query)?;
     }
     let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
-    let call = Call { target, query, media, content_type, manager, body };
+    let warnings = OnceLock::new();
+    let call = Call { target, query, media, content_type, manager, body, warnings };
     route(app, method, &call)
 }
 
@@ -154,9 +155,11 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         ("GET", "" | "status" | "ephemeralcontainers", true) => Ok(one(&view, 200, &get(server, call)?)),
         ("POST", "", false) => Ok(warned(call, one(&view, 201, &create::create(server, call)?))),
         ("PUT", "", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Main)?))),
-        ("PUT", "status", true) => Ok(written(&view, &update::replace(server, call, Part::Status)?)),
-        ("PATCH", "", true) => Ok(written(&view, &patches::patch(server, call, Part::Main)?)),
-        ("PATCH", "status", true) => Ok(written(&view, &patches::patch(server, call, Part::Status)?)),
+        ("PUT", "status", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Status)?))),
+        ("PATCH", "", true) => Ok(warned(call, written(&view, &patches::patch(server, call, Part::Main)?))),
+        ("PATCH", "status", true) => {
+            Ok(warned(call, written(&view, &patches::patch(server, call, Part::Status)?)))
+        }
         ("DELETE", "", true) => Ok(match delete::delete(server, call)? {
             Deleted::Waiting(object) => one(&view, 200, &object),
             Deleted::Gone(object) => {

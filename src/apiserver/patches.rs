@@ -11,7 +11,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::stored_as;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{create, meta, views};
+use crate::apiserver::{create, meta, strict, views};
 use serde_json::Value;
 
 /// The patch types, as `415` lists them.
@@ -65,7 +65,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     let Some(old) = old else {
         if kind == PatchType::Apply && part == Part::Main {
             let object = applied(server, call, None)?;
-            return create::insert(server, &mut writer, target, object, commit).map(Written::Created);
+            return create::insert(server, &mut writer, target, object, commit, None).map(Written::Created);
         }
         return Err(Status::not_found(target.resource, name));
     };
@@ -78,17 +78,22 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     check_shape(&patched)?;
     meta::strip_nulls(&mut patched, opaque_field(target.resource));
     require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
-    if call.query.get("fieldValidation") == Some("Strict") {
+    if kind != PatchType::Apply && call.validation() != "Ignore" {
         // Fields the object had before are nobody's mistake now.
         let before = validate::unknown_fields(target.resource, &current);
         let mut unknown = validate::unknown_fields(target.resource, &patched);
         unknown.retain(|it| !before.contains(it));
-        if !unknown.is_empty() {
-            return Err(Status::unknown_in_patch(&unknown));
+        let mut complaints = strict::in_patch(&call.body, kind == PatchType::Json);
+        complaints.extend(unknown.iter().map(|it| format!("unknown field {it:?}")));
+        if call.validation() == "Strict" && !complaints.is_empty() {
+            return Err(Status::strict_patch(&patched, &complaints));
         }
+        call.tell(complaints);
     }
     let patched = views::to_stored(target.resource, patched);
-    update::store(&mut writer, target, &old, patched, part, commit).map(Written::Updated)
+    // An apply has written its own entry.
+    let by = (kind != PatchType::Apply).then(|| server.writer_of(call));
+    update::store(&mut writer, target, &old, patched, part, commit, by.as_ref()).map(Written::Updated)
 }
 
 /// The result of a patch other than apply on `current`, an object of `resource`.
@@ -150,6 +155,6 @@ fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Valu
     ssa::apply(resource, live, &config, &options).map_err(|error| match error {
         ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
         ApplyError::BadRequest(message) => Status::bad_request(message),
-        ApplyError::Invalid(message) => Status::invalid_patch(message),
+        ApplyError::Typed(message) => Status::untyped(message),
     })
 }

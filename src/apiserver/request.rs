@@ -5,9 +5,10 @@ use crate::apiserver::protobuf;
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Key;
-use crate::apiserver::validate;
+use crate::apiserver::{strict, validate};
 use bytes::Bytes;
 use serde_json::Value;
+use std::sync::OnceLock;
 
 /// Query parameters, decoded, in order. Empty pairs (`?&limit=5`) are skipped: kube-rs sends them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -172,6 +173,8 @@ pub struct Call {
     pub manager: String,
     /// Request body as sent.
     pub body: Bytes,
+    /// See [`Call::warnings`].
+    pub warnings: OnceLock<Vec<String>>,
 }
 
 impl Call {
@@ -192,20 +195,30 @@ impl Call {
         let mut object = self.object()?;
         let resource = self.target.resource;
         require_type(&mut object, &resource.api_version(), resource.kind)?;
-        if self.query.get("fieldValidation") == Some("Strict") {
-            refuse_unknown_fields(resource, &object)?;
+        if self.validation() != "Ignore" {
+            let complaints = strict::complaints(resource, self.content_type.as_deref(), &self.body, &object);
+            if self.validation() == "Strict" && !complaints.is_empty() {
+                return Err(strict::refusal(resource, &complaints));
+            }
+            self.tell(complaints.iter().flat_map(|it| strict::warnings(it)).collect());
         }
         Ok(object)
     }
 
-    /// `fieldValidation=Warn`, the default: one text for each field of the body that its kind does not have.
-    pub fn warnings(&self) -> Vec<String> {
-        if !matches!(self.query.get("fieldValidation"), None | Some("Warn")) {
-            return Vec::new();
-        }
-        let Ok(object) = self.object() else { return Vec::new() };
-        let unknown = validate::unknown_fields(self.target.resource, &object);
-        unknown.iter().map(|it| format!("unknown field {it:?}")).collect()
+    /// `fieldValidation`, `Warn` unless given.
+    pub fn validation(&self) -> &str {
+        self.query.get("fieldValidation").unwrap_or("Warn")
+    }
+
+    /// Keeps what the answer is to tell as warnings.
+    pub fn tell(&self, warnings: Vec<String>) {
+        // A body is read once; a second reading would say the same.
+        let _ = self.warnings.set(warnings);
+    }
+
+    /// What is odd about the body.
+    pub fn warnings(&self) -> &[String] {
+        self.warnings.get().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -274,20 +287,6 @@ fn check_manager(manager: &str) -> Result<(), Status> {
     Err(Status::invalid_options("CreateOptions", &[error]))
 }
 
-/// `fieldValidation=Strict`: a field the kind does not have is an error that names it.
-fn refuse_unknown_fields(resource: &Resource, object: &Value) -> Result<(), Status> {
-    let unknown: Vec<String> =
-        validate::unknown_fields(resource, object).iter().map(|it| format!("unknown field {it:?}")).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let (kind, version) = (resource.kind, resource.api_version());
-    Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-        unknown.join(", ")
-    )))
-}
-
 /// The top-level field whose content is the client's own business.
 pub fn opaque_field(resource: &Resource) -> Option<&'static str> {
     (resource.kind == "ControllerRevision").then_some("data")
@@ -308,7 +307,9 @@ pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
 /// Parses a YAML document into JSON.
 pub fn parse_yaml(body: &[u8]) -> Result<Value, Status> {
     let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
-    serde_saphyr::from_str(text)
+    // As Go reads it: of a key that is there twice the last counts.
+    let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins };
+    serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
 }
 

@@ -4,6 +4,7 @@ use crate::apiserver::meta;
 use crate::apiserver::patches::{self, PatchType};
 use crate::apiserver::request::{Call, require_type};
 use crate::apiserver::server::ApiServer;
+use crate::apiserver::ssa::updates::Writer;
 use crate::apiserver::status::Status;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::FieldError;
@@ -23,6 +24,7 @@ pub fn write(server: &ApiServer, call: &Call, patch: Option<PatchType>) -> Resul
     let target = &call.target;
     let name = target.name.as_deref().unwrap_or_default();
     let commit = call.commit()?;
+    let by = Writer { now: None, ..server.writer_of(call) };
     let mut writer = server.store().write();
     let Some(old) = writer.get(target.resource, &target.key()) else {
         return Err(Status::not_found(target.resource, name));
@@ -48,7 +50,7 @@ pub fn write(server: &ApiServer, call: &Call, patch: Option<PatchType>) -> Resul
             meta::metadata(&mut object).insert(field.into(), sent.into());
         }
     }
-    let written = update::store(&mut writer, target, &old, object, Part::Main, commit)?;
+    let written = update::store(&mut writer, target, &old, object, Part::Main, commit, Some(&by))?;
     Ok(scale_of(&written.value))
 }
 

@@ -145,11 +145,10 @@ impl Status {
         Self::new(422, "Invalid", message)
     }
 
-    /// 422: the result of a patch has fields its kind does not know (`fieldValidation=Strict`).
-    pub fn unknown_in_patch(fields: &[String]) -> Self {
-        let unknown: Vec<String> = fields.iter().map(|it| format!("unknown field {it:?}")).collect();
-        let text = format!("strict decoding error: {}", unknown.join(", "));
-        let error = FieldError::invalid("patch", Value::Null, text);
+    /// 422: a patch, or its result, has fields it should not have (`fieldValidation=Strict`).
+    pub fn strict_patch(patched: &Value, complaints: &[String]) -> Self {
+        let text = format!("strict decoding error: {}", complaints.join(", "));
+        let error = FieldError::invalid("patch", patched.to_string(), text);
         Self::invalid_named("", "", "", "", &[error])
     }
 
@@ -271,6 +270,11 @@ impl Status {
             .causes(vec![json!({"message": message})])
     }
 
+    /// 500 without a reason: an applied configuration that does not fit the schema.
+    pub fn untyped(message: impl Into<String>) -> Self {
+        Self { details: Value::Null, ..Self::new(500, "", message) }
+    }
+
     /// The wire form.
     pub fn to_value(&self) -> Value {
         let mut status = json!({
@@ -279,9 +283,11 @@ impl Status {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

@@ -95,7 +95,7 @@ pub fn finalize(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> 
             meta::metadata(&mut namespace).insert(field.into(), value.into());
         }
     }
-    update::store(&mut writer, &call.target, &old, namespace, Part::Narrow, commit)
+    update::store(&mut writer, &call.target, &old, namespace, Part::Narrow, commit, None)
 }
 
 /// PUT and PATCH `ephemeralcontainers`: stored, never run.

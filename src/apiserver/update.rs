@@ -6,6 +6,7 @@
 use crate::apiserver::request::{Call, Commit, Target};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::server::{ApiServer, random};
+use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Object, Writer, stored_as};
 use crate::apiserver::validate::{self, FieldError};
@@ -39,12 +40,13 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
     let commit = call.commit()?;
     let target = &call.target;
     let name = target.name.as_deref().unwrap_or_default();
+    let by = server.writer_of(call);
     let mut writer = server.store().write();
     let Some(old) = writer.get(target.resource, &target.key()) else {
         if target.resource.create_on_update && part == Part::Main {
             let mut object = object;
             meta::metadata(&mut object).remove("resourceVersion");
-            return create::insert(server, &mut writer, target, object, commit).map(Written::Created);
+            return create::insert(server, &mut writer, target, object, commit, Some(&by)).map(Written::Created);
         }
         return Err(Status::not_found(target.resource, name));
     };
@@ -54,12 +56,13 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
         return Err(Status::invalid(target.resource, name, &[error]));
     }
     let object = views::to_stored(target.resource, object);
-    store(&mut writer, target, &old, object, part, commit).map(Written::Updated)
+    store(&mut writer, target, &old, object, part, commit, Some(&by)).map(Written::Updated)
 }
 
 /// Puts `new` in the place of `old`: fixes what a client may not change, defaults, validates, commits.
 ///
-/// A write that changes nothing returns `old`; one that frees an object on its way out removes it.
+/// A write that changes nothing returns `old`; one that frees an object on its way out removes it. `by` is recorded
+/// as manager of what changes; an apply has done so itself.
 pub fn store(
     writer: &mut Writer<'_>,
     target: &Target,
@@ -67,6 +70,7 @@ pub fn store(
     mut new: Value,
     part: Part,
     commit: Commit,
+    by: Option<&ManagedBy>,
 ) -> Result<Arc<Object>, Status> {
     let resource = stored_as(target.resource);
     let name = meta::text(&old.value, "name");
@@ -74,7 +78,7 @@ pub fn store(
     if meta::is_too_deep(&new) {
         return Err(Status::bad_request("the object nests too deep"));
     }
-    restore(resource, &old.value, &mut new, part);
+    restore(resource, &old.value, &mut new, part, by.is_none());
     if resource.kind == "Service" && part == Part::Main {
         allocate::carry_over(&old.value, &mut new);
     }
@@ -86,6 +90,9 @@ pub fn store(
         meta::carry_top(&mut new, &old.value, "spec");
     }
     validate::decode_check(resource, &new).map_err(Status::bad_request)?;
+    if let Some(by) = by {
+        updates::record(resource, Some(&old.value), &mut new, by, &target.subresource);
+    }
     bump_generation(resource, &old.value, &mut new);
     let mut errors = finalizer_errors(&old.value, &new);
     errors.extend(match part {
@@ -134,12 +141,15 @@ fn check_identity(target: &Target, old: &Value, new: &mut Value) -> Result<(), S
 }
 
 /// Copies back what this write may not touch.
-fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part) {
+fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_applied: bool) {
     if part == Part::Status {
         let mut restored = old.clone();
         meta::carry_top(&mut restored, new, "status");
-        for field in ["labels", "annotations", "finalizers", "managedFields"] {
+        for field in ["labels", "annotations", "finalizers"] {
             meta::carry(&mut restored, new, field);
+        }
+        if was_applied {
+            meta::carry(&mut restored, new, "managedFields");
         }
         *new = restored;
     } else if resource.has_status() && part == Part::Main {
@@ -159,13 +169,13 @@ fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part) {
     }
     let metadata = meta::metadata(new);
     metadata.remove("selfLink");
-    // Clients that do not know managedFields leave them out; an empty list is the documented reset.
+    // Clients that do not know managedFields leave them out or empty; one empty entry is the documented reset.
     match metadata.get("managedFields") {
-        None => meta::carry(new, old, "managedFields"),
-        Some(Value::Array(entries)) if entries.iter().all(|it| it == &json!({})) => {
+        Some(Value::Array(entries)) if matches!(&entries[..], [it] if it == &json!({})) => {
             metadata.remove("managedFields");
         }
-        Some(_) => {}
+        Some(Value::Array(entries)) if !entries.is_empty() => {}
+        _ => meta::carry(new, old, "managedFields"),
     }
     // Empty maps and lists are stored as absent, the way Go's omitempty writes them.
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {

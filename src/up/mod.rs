@@ -54,8 +54,12 @@ pub async fn run(
     let address = listener.local_addr().context("the API listener has no address")?;
     let mut process = Process::bind(&config, Mode::Up).await?;
 
-    let options =
-        apiserver::Options { protect_storage: config.node.simulate, ..apiserver::Options::default() };
+    let options = apiserver::Options {
+        protect_storage: config.node.simulate,
+        // Requests of kube clients without a name are those of our own components, too.
+        own_managers: vec![String::new(), "ordinal".to_owned()],
+        ..apiserver::Options::default()
+    };
     let (server, base_path) = match &config.api.data_dir {
         None => (ApiServer::new(options), new_base_path()),
         Some(path) => {

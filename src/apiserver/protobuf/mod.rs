@@ -1,14 +1,13 @@
-//! Protobuf request bodies, which kubectl ≥ 1.32 sends for `create namespace` and its siblings.
+//! Protobuf request bodies: what Go clients send, and kubectl ≥ 1.32 for `create namespace` and its siblings.
 //!
-//! A body becomes the same JSON the JSON path reads. Only the messages in `messages` are known; another kind
-//! is answered 415, and a field that is not in a known message is an error: nothing is dropped silently.
-//! Go writes the zero values of fields that are not pointers; those are left out again.
+//! A body becomes the same JSON the JSON path reads. A kind without a layout is answered 415, and a field that is not
+//! in a known message is an error: nothing is dropped silently. Go writes the zero values of fields that are not
+//! pointers; those that JSON would leave out are left out again.
 //! Source: apimachinery `pkg/runtime/serializer/protobuf/protobuf.go`, `k8s.io/api/*/generated.proto`.
 
-mod messages;
-mod more;
 mod wire;
 
+use crate::apiserver::layout::{Field, Kind, Layout};
 use crate::apiserver::status::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,40 +20,6 @@ pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
 /// Deepest nesting of messages, as for JSON.
 const DEPTH: usize = 128;
-
-/// How a field reads.
-#[derive(Debug, Clone, Copy)]
-enum Type {
-    Text,
-    /// Numbers and booleans of pointers: zero is a value.
-    Number,
-    Flag,
-    /// Numbers and booleans that are not pointers: zero is absent.
-    PlainNumber,
-    PlainFlag,
-    /// Nested message that is a pointer: an empty one is a value.
-    Object(&'static [Field]),
-    /// Nested message that is not: an empty one is absent.
-    PlainObject(&'static [Field]),
-    Time,
-    IntOrText,
-    TextMap,
-    BytesMap,
-    QuantityMap,
-    Quantity,
-    /// What the server sets itself; not decoded.
-    Ignored,
-}
-
-/// How often a field occurs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Many {
-    One,
-    List,
-}
-
-/// One field of a message: number on the wire, name in JSON.
-type Field = (u64, &'static str, Many, Type);
 
 /// Decodes an enveloped body into JSON with apiVersion and kind. 415 for kinds without a table, 400 for bodies
 /// that do not parse.
@@ -77,89 +42,104 @@ pub fn decode(body: &[u8]) -> Result<Value, Status> {
             _ => {}
         }
     }
-    let fields = messages::find(&api_version, &kind)
+    let place = Layout::get()
+        .find(&api_version, &kind)
         .ok_or_else(|| Status::unsupported_media(&["application/json", "application/yaml"]))?;
-    let mut object = message(raw, fields, DEPTH).map_err(|error| bad(&format!("{kind}: {error}")))?;
+    let mut object = Map::new();
+    message(raw, place, &mut object, DEPTH).map_err(|error| bad(&format!("{kind}: {error}")))?;
     object.insert("apiVersion".into(), api_version.into());
     object.insert("kind".into(), kind.into());
     Ok(Value::Object(object))
 }
 
-fn message(bytes: &[u8], fields: &[Field], depth: usize) -> Result<Map<String, Value>, String> {
+/// Reads a message of the struct at `place` into `object`.
+fn message(bytes: &[u8], place: usize, object: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
     let depth = depth.checked_sub(1).ok_or("messages are nested too deeply")?;
-    let mut object = Map::new();
+    let fields = Layout::get().fields(place);
     for item in Reader::new(bytes) {
         let (number, wire) = item?;
-        let (_, name, many, type_) = fields
+        let field = fields
             .iter()
-            .find(|(it, ..)| *it == number)
+            .find(|it| it.number == number)
             .ok_or_else(|| format!("unknown field number {number}"))?;
-        if let Type::TextMap | Type::BytesMap | Type::QuantityMap = type_ {
+        let Field { name, kind, .. } = *field;
+        let named = |error: String| format!("{name}: {error}");
+        if let (Kind::Struct(inner), "", Wire::Bytes(bytes)) = (kind, name, wire) {
+            message(bytes, inner, object, depth)?;
+        } else if field.map {
             let Wire::Bytes(entry) = wire else { return Err(format!("{name} is not a map")) };
-            let (key, value) = map_entry(entry, *type_)?;
-            let map = object.entry(*name).or_insert_with(|| json!({}));
-            map[key] = value;
-            continue;
-        }
-        let value = value(wire, *type_, depth).map_err(|error| format!("{name}: {error}"))?;
-        match (many, value) {
-            (Many::One, Some(value)) => {
-                object.insert((*name).to_owned(), value);
-            }
-            (Many::One, None) => {}
-            (Many::List, value) => {
-                // An item of a list counts even when it is empty.
-                let value = value.unwrap_or_else(|| match type_ {
-                    Type::Text => json!(""),
-                    Type::PlainNumber => json!(0),
-                    Type::PlainFlag => json!(false),
-                    _ => json!({}),
-                });
-                if let Some(list) = object.entry(*name).or_insert_with(|| json!([])).as_array_mut() {
+            let (key, value) = map_entry(entry, kind, depth).map_err(named)?;
+            object.entry(name).or_insert_with(|| json!({}))[key] = value;
+        } else if let Some(value) = value(wire, kind, depth).map_err(named)? {
+            if field.list {
+                if let Some(list) = object.entry(name).or_insert_with(|| json!([])).as_array_mut() {
                     list.push(value);
                 }
+            } else if field.pointer || !is_left_out(&value, field) {
+                object.insert(name.to_owned(), value);
             }
         }
     }
-    Ok(object)
+    Ok(())
+}
+
+/// Whether JSON has no word for this value of a field that is no pointer.
+fn is_left_out(value: &Value, field: &Field) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => field.omit_empty && number.as_i64() == Some(0),
+        Value::Bool(flag) => field.omit_empty && !flag,
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// `None` when the value means absent.
-fn value(wire: Wire<'_>, type_: Type, depth: usize) -> Result<Option<Value>, String> {
-    Ok(match (type_, wire) {
-        (Type::Ignored, _) => None,
-        (Type::Text, Wire::Bytes(bytes)) => {
-            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-            (!text.is_empty()).then(|| text.into())
+fn value(wire: Wire<'_>, kind: Kind, depth: usize) -> Result<Option<Value>, String> {
+    Ok(Some(match (kind, wire) {
+        (Kind::Ignored, _) => return Ok(None),
+        (Kind::Text, Wire::Bytes(bytes)) => {
+            std::str::from_utf8(bytes).map_err(|error| error.to_string())?.into()
         }
-        (Type::Number, Wire::Varint(number)) => Some(Value::Number(Number::from(number as i64))),
-        (Type::PlainNumber, Wire::Varint(number)) => {
-            (number != 0).then(|| Value::Number(Number::from(number as i64)))
+        (Kind::Int, Wire::Varint(number)) => Value::Number(Number::from(number as i64)),
+        (Kind::Bool, Wire::Varint(flag)) => (flag != 0).into(),
+        (Kind::Bytes, Wire::Bytes(bytes)) => STANDARD.encode(bytes).into(),
+        (Kind::Struct(place), Wire::Bytes(bytes)) => {
+            let mut object = Map::new();
+            message(bytes, place, &mut object, depth)?;
+            Value::Object(object)
         }
-        (Type::Flag, Wire::Varint(flag)) => Some((flag != 0).into()),
-        (Type::PlainFlag, Wire::Varint(flag)) => (flag != 0).then_some(Value::Bool(true)),
-        (Type::Object(fields), Wire::Bytes(bytes)) => Some(Value::Object(message(bytes, fields, depth)?)),
-        (Type::PlainObject(fields), Wire::Bytes(bytes)) => {
-            let object = message(bytes, fields, depth)?;
-            (!object.is_empty()).then_some(Value::Object(object))
-        }
-        (Type::Time, Wire::Bytes(bytes)) => time(bytes)?,
-        (Type::IntOrText, Wire::Bytes(bytes)) => Some(int_or_text(bytes)?),
-        (Type::Quantity, Wire::Bytes(bytes)) => Some(quantity(bytes)?.into()),
-        (type_, _) => return Err(format!("wire type does not fit {type_:?}")),
-    })
+        (Kind::Time, Wire::Bytes(bytes)) => return time(bytes, "%Y-%m-%dT%H:%M:%SZ"),
+        (Kind::MicroTime, Wire::Bytes(bytes)) => return time(bytes, "%Y-%m-%dT%H:%M:%S%.6fZ"),
+        (Kind::IntOrString, Wire::Bytes(bytes)) => int_or_text(bytes)?,
+        (Kind::Quantity, Wire::Bytes(bytes)) => quantity(bytes)?.into(),
+        (Kind::Raw, Wire::Bytes(bytes)) => return raw(bytes),
+        (kind, _) => return Err(format!("wire type does not fit {kind:?}")),
+    }))
 }
 
-fn time(bytes: &[u8]) -> Result<Option<Value>, String> {
-    let mut seconds = None;
+/// JSON text inside a message.
+fn raw(bytes: &[u8]) -> Result<Option<Value>, String> {
     for item in Reader::new(bytes) {
-        if let (1, Wire::Varint(value)) = item? {
-            seconds = Some(value as i64);
+        if let (1, Wire::Bytes(text)) = item? {
+            return serde_json::from_slice(text).map(Some).map_err(|error| error.to_string());
+        }
+    }
+    Ok(None)
+}
+
+fn time(bytes: &[u8], format: &str) -> Result<Option<Value>, String> {
+    let (mut seconds, mut nanos) = (None, 0);
+    for item in Reader::new(bytes) {
+        match item? {
+            (1, Wire::Varint(value)) => seconds = Some(value as i64),
+            (2, Wire::Varint(value)) => nanos = value as i32,
+            _ => {}
         }
     }
     let Some(seconds) = seconds else { return Ok(None) };
-    let time = Timestamp::from_second(seconds).map_err(|error| error.to_string())?;
-    Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()))
+    let time = Timestamp::new(seconds, nanos).map_err(|error| error.to_string())?;
+    Ok(Some(time.strftime(format).to_string().into()))
 }
 
 fn int_or_text(bytes: &[u8]) -> Result<Value, String> {
@@ -185,22 +165,16 @@ fn quantity(bytes: &[u8]) -> Result<String, String> {
     Ok(quantity)
 }
 
-fn map_entry(bytes: &[u8], type_: Type) -> Result<(String, Value), String> {
-    let (mut key, mut value) = (String::new(), &[][..]);
+fn map_entry(bytes: &[u8], kind: Kind, depth: usize) -> Result<(String, Value), String> {
+    let (mut key, mut content) = (String::new(), Wire::Bytes(&[]));
     for item in Reader::new(bytes) {
         match item? {
             (1, Wire::Bytes(text)) => key = String::from_utf8_lossy(text).into_owned(),
-            (2, Wire::Bytes(bytes)) => value = bytes,
+            (2, wire) => content = wire,
             _ => {}
         }
     }
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let value = match type_ {
-        Type::BytesMap => STANDARD.encode(value),
-        Type::QuantityMap => quantity(value)?,
-        _ => text(value),
-    };
-    Ok((key, value.into()))
+    Ok((key, value(content, kind, depth)?.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -237,6 +211,23 @@ mod tests {
             decode(&envelope("v1", "Secret", &raw)).unwrap(),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "AAE="}, "type": "Opaque"})
         );
+    }
+
+    #[test]
+    fn pointers_inlined_messages_and_times() {
+        let source = field(2, b"");
+        let volume = [field(1, b"data"), field(2, &source)].concat();
+        let spec = [field(1, &volume), vec![0x20, 0], field(10, b"")].concat();
+        let status = field(7, &[vec![0x08, 1], vec![0x10, 0]].concat());
+        let raw = [field(1, &field(1, b"p")), field(2, &spec), field(3, &status)].concat();
+        assert_eq!(
+            decode(&envelope("v1", "Pod", &raw)).unwrap(),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "status": {"startTime": "1970-01-01T00:00:01Z"},
+                "spec": {"volumes": [{"name": "data", "emptyDir": {}}], "terminationGracePeriodSeconds": 0}})
+        );
+        let lease = field(2, &field(4, &[vec![0x08, 1], vec![0x10, 0xe8, 7]].concat()));
+        let lease = decode(&envelope("coordination.k8s.io/v1", "Lease", &lease)).unwrap();
+        assert_eq!(lease["spec"]["renewTime"], "1970-01-01T00:00:01.000001Z");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //!
 //! A field belongs to every manager that applied it with its present value. Applying takes the configuration's
 //! values, gives up what the manager applied before and omits now (the field goes when nobody else owns it),
-//! and is refused when it would change what others own, unless forced.
-//! Ownership of ordinary writes is honoured where entries exist, but not recorded yet.
+//! and is refused when it would change what others own, unless forced. Ordinary writes are recorded by [`updates`].
 //! Source: structured-merge-diff `merge/update.go`; KEP-555.
 
+mod changes;
 mod fields;
+pub mod updates;
 
 use crate::apiserver::merge_keys::{Shape, Type};
 use crate::apiserver::resources::Resource;
@@ -40,17 +41,36 @@ pub enum ApplyError {
     },
     /// 400: the configuration cannot be applied.
     BadRequest(String),
-    /// 422.
-    Invalid(String),
+    /// 500 without a reason: the configuration does not fit the schema.
+    Typed(String),
 }
 
 /// One managedFields entry with its set decoded.
-struct Entry {
+#[derive(Debug)]
+pub struct Entry {
     raw: Value,
     owned: FieldSet,
 }
 
 impl Entry {
+    /// An entry of an ordinary write.
+    fn update(
+        manager: &str,
+        version: &str,
+        subresource: &str,
+        time: Option<String>,
+        owned: FieldSet,
+    ) -> Self {
+        let mut raw = json!({"manager": manager, "operation": "Update", "apiVersion": version, "fieldsType": "FieldsV1"});
+        if let Some(time) = time {
+            raw["time"] = time.into();
+        }
+        if !subresource.is_empty() {
+            raw["subresource"] = subresource.into();
+        }
+        Self { raw, owned }
+    }
+
     fn is_mine(&self, options: &ApplyOptions<'_>) -> bool {
         self.raw["manager"] == options.manager
             && self.raw["operation"] == "Apply"
@@ -90,8 +110,9 @@ pub fn apply(
         let text = |field: &str| config["metadata"][field].as_str().unwrap_or_default();
         let version = resource.api_version();
         let (namespace, name, kind) = (text("namespace"), text("name"), resource.kind);
-        bad(format!(
-            "failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {detail}"
+        let slash = if resource.group.is_empty() { "/" } else { "" };
+        ApplyError::Typed(format!(
+            "failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {detail}"
         ))
     };
     if let Some(field) = validate::unknown_fields(resource, config).first() {
@@ -106,9 +127,13 @@ pub fn apply(
     let empty = json!({});
     let live = live.unwrap_or(&empty);
     let mut entries = entries(live);
+    if entries.is_empty() && live["metadata"].get("uid").is_some() {
+        entries.push(updates::before_first_apply(resource, live, options.now));
+    }
     let conflicts = conflicts(kind, live, &config, &wanted, &entries, options);
     if !conflicts.is_empty() {
-        if !options.force {
+        let paths = || conflicts.iter().map(|it| &it.1);
+        if !options.force && !were_applied_by_kubectl(kind, live, paths(), options) {
             return Err(refusal(&conflicts, &entries));
         }
         for (index, path) in &conflicts {
@@ -130,6 +155,20 @@ pub fn apply(
     }
     write_entries(resource, entries, wanted, options, &mut merged);
     Ok(merged)
+}
+
+/// Whether all of `paths` are fields that `kubectl apply` without `--server-side` set: `kubectl` may take those over.
+fn were_applied_by_kubectl<'a>(
+    kind: Type,
+    live: &Value,
+    mut paths: impl Iterator<Item = &'a Path>,
+    options: &ApplyOptions<'_>,
+) -> bool {
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let annotation = live["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let Some(text) = annotation.filter(|_| options.manager == "kubectl") else { return false };
+    let Ok(config) = serde_json::from_str::<Value>(text) else { return false };
+    FieldSet::of(kind, &config, &unowned).is_ok_and(|known| paths.all(|it| known.0.contains(it)))
 }
 
 /// An apply to `/status` is about the status, any other about everything else.
@@ -351,16 +390,22 @@ fn write_entries(
         }
         written.push(mine);
     }
-    let order = |it: &Value| {
-        ["operation", "time", "manager"].map(|key| it[key].as_str().unwrap_or_default().to_owned())
-    };
-    written.sort_by_key(order);
+    sort(&mut written);
     if let Some(map) = merged.as_object_mut() {
         let metadata = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if metadata.is_object() {
             metadata["managedFields"] = written.into();
         }
     }
+}
+
+/// The order upstream lists them in.
+fn sort(entries: &mut [Value]) {
+    let order = |it: &Value| {
+        ["operation", "time", "manager", "apiVersion", "subresource"]
+            .map(|key| it[key].as_str().unwrap_or_default().to_owned())
+    };
+    entries.sort_by_key(order);
 }
 
 #[cfg(test)]

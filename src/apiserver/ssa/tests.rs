@@ -22,7 +22,7 @@ fn run(steps: &[(&str, Value)]) -> Result<Value, String> {
             Err(
                 ApplyError::Conflict { message, .. }
                 | ApplyError::BadRequest(message)
-                | ApplyError::Invalid(message),
+                | ApplyError::Typed(message),
             ) => {
                 return Err(message);
             }
