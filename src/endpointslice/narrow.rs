@@ -305,7 +305,7 @@ impl Kind for ServiceView {
             key: meta.key(),
             headless: matches!(cluster_ip, "" | "None"),
             families,
-            ports: spec.ports.unwrap_or_default().into_iter().map(service_port).collect(),
+            ports: fitting(spec.ports.unwrap_or_default().into_iter().map(service_port).collect()),
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
             topology,
             traffic_distribution: if used { traffic.to_owned() } else { String::new() },
@@ -432,7 +432,7 @@ impl Kind for SliceView {
             port: it.port.unwrap_or_default(),
             app_protocol: it.app_protocol,
         });
-        let mut ports: PortSet = ports.collect();
+        let mut ports: PortSet = fitting(ports.collect());
         ports.sort();
         let view = Self {
             key,
@@ -446,21 +446,24 @@ impl Kind for SliceView {
             terminating: meta.deletion_timestamp.is_some(),
             family: Family::parse(&raw.address_type),
             ports,
-            endpoints: raw
-                .endpoints
-                .unwrap_or_default()
-                .into_iter()
-                .map(|it| Arc::new(endpoint(it)))
-                .collect(),
+            endpoints: fitting(
+                raw.endpoints.unwrap_or_default().into_iter().map(|it| Arc::new(endpoint(it))).collect(),
+            ),
         };
         (object_meta, Some(view))
     }
 }
 
+/// Without the room that parsing left: a `collect` from a vector keeps its memory, however much smaller its elements are.
+fn fitting<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}
+
 /// An endpoint as a slice of ours has it.
 pub fn endpoint(it: ApiEndpoint) -> Endpoint {
     let conditions = it.conditions.unwrap_or_default();
-    let mut addresses = it.addresses;
+    let mut addresses = fitting(it.addresses);
     addresses.sort();
     let odd_target = it.target_ref.as_ref().is_some_and(|it| {
         it.kind.as_deref() != Some("Pod") || it.api_version.is_some() || it.field_path.is_some()
