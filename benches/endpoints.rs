@@ -42,7 +42,7 @@ impl Controller {
             let args = ["--components=endpointslice", "--leader-elect=false", "--log-level=warn"];
             return Self::Ours(Ordinal::run(kubeconfig, &args));
         }
-        let binary = cluster::assets().expect("asked for").join("kube-controller-manager");
+        let binary = cluster::real::assets().expect("asked for").join("kube-controller-manager");
         let child = Command::new(binary)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .args(["--controllers=endpointslice-controller", "--leader-elect=false", "--secure-port=0"])
@@ -258,8 +258,11 @@ async fn main() {
     let all: Vec<_> = small.iter().chain(&large).chain(&many).cloned().collect();
     create_pods(&client, all.clone(), true).await;
 
-    let controllers: &[&str] =
-        if cluster::assets().is_some() { &["ordinal", "kube-controller-manager"] } else { &["ordinal"] };
+    let controllers: &[&str] = if cluster::real::assets().is_some() {
+        &["ordinal", "kube-controller-manager"]
+    } else {
+        &["ordinal"]
+    };
     let cases =
         ["Service of 10", "Service of 1,000", "one-pod Services, in turn", "one-pod Services, at a rate"];
     let mut results: HashMap<(usize, &str), Measured> = HashMap::new();
@@ -288,7 +291,7 @@ async fn main() {
     }
     println!(
         "{}",
-        if cluster::assets().is_some() { "kube-apiserver and etcd" } else { "embedded API server" }
+        if cluster::real::assets().is_some() { "kube-apiserver and etcd" } else { "embedded API server" }
     );
     for (number, case) in cases.iter().enumerate() {
         for name in controllers {

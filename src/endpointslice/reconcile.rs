@@ -307,6 +307,7 @@ impl SliceController {
             }
             let left = pace.wait(urgency(slice, content), now);
             if !left.is_zero() {
+                pace.press();
                 wait = Some(wait.map_or(left, |it: Duration| it.min(left)));
             }
             left.is_zero()

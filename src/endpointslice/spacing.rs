@@ -1,4 +1,4 @@
-//! How fast one slice is written: the first change at once, sustained change in larger and larger steps.
+//! How fast one slice is written: a change at once if the slice is idle, changes that pile up in larger and larger steps.
 //!
 //! Pure, time is an argument. A write that takes something away (not ready any more, terminating, gone) does not wait for
 //! the spacing, up to ten times a second: sending traffic to a dead pod is worse than learning late of a new one.
@@ -21,18 +21,27 @@ pub enum Urgency {
     Removal,
 }
 
-/// So many writes follow each other without spacing beyond that of their round trips.
+/// So many writes that had to leave one right after the other are made without spacing beyond that of their round trips.
 const FREE: u32 = 8;
-/// Writes closer together than this belong to one run of changes.
-const RUN: Duration = Duration::from_millis(250);
+
+/// Writes of an idle slice that are not spaced although there is never a pause ...
+const CREDIT: u32 = 600;
+/// ... and the time that gives one of them back.
+const EARNED_IN: Duration = URGENT;
 
 /// The pace of one slice.
 #[derive(Debug, Default)]
 pub struct Pace {
     last: Option<Instant>,
     spacing: Duration,
-    /// Writes of the present run.
+    /// How much of the credit is used, in time to earn it back.
+    debt: Duration,
+    /// All of it was used, and half of it is not earned back yet.
+    broke: bool,
+    /// Writes under pressure lately.
     run: u32,
+    /// Changes did not wait for the last write to be done, or the next one has to wait.
+    pressed: bool,
 }
 
 impl Pace {
@@ -56,15 +65,32 @@ impl Pace {
         *self = Self::default();
     }
 
-    /// A write that began at `began` was answered at `now`.
+    /// A change came while a write was under way, or is to wait: changes are faster than writes.
+    pub fn press(&mut self) {
+        self.pressed = true;
+    }
+
+    /// A write that began at `began` was answered at `now`. A slice that was idle when the change came is not spaced:
+    /// whoever waits for one change before making the next has each of them at once. A pod that flaps all the time uses
+    /// the credit up.
     pub fn wrote(&mut self, began: Instant, now: Instant) {
-        let least = now.duration_since(began).saturating_mul(2).min(LONGEST);
-        let window = RUN.max(self.spacing.saturating_mul(2));
-        let goes_on = self.last.is_some_and(|last| began.saturating_duration_since(last) < window);
-        self.run = if goes_on { self.run.saturating_add(1) } else { 0 };
-        let grown = if self.run < FREE { least } else { self.spacing.saturating_mul(2) };
-        self.spacing = grown.clamp(least, LONGEST);
+        self.debt = self.debt.saturating_sub(self.quiet_for(now)) + EARNED_IN;
         self.last = Some(now);
+        let all = EARNED_IN * CREDIT;
+        self.broke = self.debt > if self.broke { all / 2 } else { all };
+        self.debt = self.debt.min(all);
+        let pressed = std::mem::take(&mut self.pressed);
+        if !pressed && !self.broke {
+            (self.run, self.spacing) = (self.run / 2, Duration::ZERO);
+            return;
+        }
+        if self.broke {
+            self.run = self.run.max(FREE);
+        }
+        let least = now.duration_since(began).saturating_mul(2).min(LONGEST);
+        self.run = self.run.saturating_add(1);
+        let grown = if self.run <= FREE { least } else { self.spacing.saturating_mul(2) };
+        self.spacing = grown.clamp(least, LONGEST);
     }
 }
 
@@ -75,24 +101,53 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_first_changes_leave_at_once_and_sustained_change_in_growing_steps() {
+    fn the_first_changes_leave_at_once_and_changes_that_pile_up_in_growing_steps() {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert_eq!(pace.wait(Urgency::Normal, start), Duration::ZERO, "the first");
-        pace.wrote(start, start + 2 * MS);
-        let (mut now, mut waits) = (start + 2 * MS, Vec::new());
+        let (mut now, mut waits) = (start, Vec::new());
         for _ in 0..17 {
             let wait = pace.wait(Urgency::Normal, now);
             waits.push(wait.as_millis());
             now += wait;
+            pace.press();
             pace.wrote(now, now + 2 * MS);
             now += 2 * MS;
         }
-        assert_eq!(waits, [4, 4, 4, 4, 4, 4, 4, 4, 8, 16, 32, 64, 128, 256, 500, 500, 500]);
+        assert_eq!(waits, [0, 4, 4, 4, 4, 4, 4, 4, 4, 8, 16, 32, 64, 128, 256, 500, 500]);
         assert_eq!(pace.wait(Urgency::Removal, now), URGENT, "a removal waits for less");
         now += Duration::from_secs(2);
         assert_eq!(pace.wait(Urgency::Normal, now), Duration::ZERO);
         pace.wrote(now, now + 2 * MS);
-        assert_eq!(pace.wait(Urgency::Normal, now + 2 * MS), 4 * MS, "after a pause it starts anew");
+        assert_eq!(pace.wait(Urgency::Normal, now + 2 * MS), Duration::ZERO, "nothing piled up meanwhile");
+    }
+
+    #[test]
+    fn changes_that_come_one_by_one_never_wait() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..500 {
+            assert_eq!(pace.wait(Urgency::Normal, now), Duration::ZERO);
+            pace.wrote(now, now + 2 * MS);
+            now += 3 * MS;
+        }
+    }
+
+    #[test]
+    fn who_never_stops_is_slowed_down() {
+        let start = Instant::now();
+        let (mut now, mut writes) = (start, 0);
+        let mut pace = Pace::default();
+        while now < start + Duration::from_secs(120) {
+            if pace.wait(Urgency::Removal, now).is_zero() {
+                pace.wrote(now, now + MS);
+                writes += 1;
+            }
+            now += 5 * MS;
+        }
+        assert!(
+            (1200..2000).contains(&writes),
+            "{writes} writes in two minutes: the credit, and ten a second"
+        );
     }
 }

@@ -288,6 +288,7 @@ impl Index {
         for service in services {
             if let Some(state) = self.services.get_mut(service) {
                 state.dirty.add(pod);
+                state.slices.press(pod);
             }
         }
     }

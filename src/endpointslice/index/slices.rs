@@ -94,6 +94,18 @@ impl SliceSet {
         self.slots.get_mut(name).map(|it| &mut it.pace)
     }
 
+    /// The pod changed: a write of its slice that is under way comes too early. One that is in no slice may enter any.
+    pub fn press(&mut self, pod: &str) {
+        let of_pod = self.placements.get(pod);
+        for name in self.in_flight.keys() {
+            if of_pod.is_none_or(|it| it.iter().any(|it| **it == **name))
+                && let Some(slot) = self.slots.get_mut(&**name)
+            {
+                slot.pace.press();
+            }
+        }
+    }
+
     /// Slices with an endpoint of this pod.
     pub fn of_pod(&self, pod: &str) -> &[Arc<str>] {
         self.placements.get(pod).map(Vec::as_slice).unwrap_or_default()
