@@ -5,6 +5,7 @@
 //! kube::Client ──────────────┴─▶ http ─▶ request ──┼─▶ list, watch ◀─── events, bytes ──────────────── store
 //!                                                  └─▶ documents (discovery, openapi, version)
 //! gc, namespaces: store events in, deletions out
+//! store: commits ─▶ journal, to disk if there is a data directory; http and watch wait for it
 //! ```
 //!
 //! One handler takes every path; the table in [`resources`] decides what exists. A request becomes a
