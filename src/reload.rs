@@ -1,6 +1,6 @@
 //! The configuration, read again while the process runs: on SIGHUP, and when its file has changed.
 //!
-//! file ──[`Reload::read_again`]──▶ what is applied at once, and what the log says needs a restart
+//! file ──`Reload::read_again`──▶ what is applied at once, and what the log says needs a restart
 //!
 //! A file that cannot be read or is not valid changes nothing. A ConfigMap that is mounted as a file changes by itself, about
 //! a minute after it was applied. `dns.hosts` and `dns.cookies.secretFile` name files that are followed on their own.

@@ -44,7 +44,7 @@ struct CoreDns {
     child: Child,
     address: SocketAddr,
     metrics: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for CoreDns {
@@ -85,10 +85,10 @@ impl CoreDns {
             .stderr(log)
             .spawn()
             .expect("CoreDNS starts");
-        let this = Self { child, address, metrics, _folder: folder };
+        let this = Self { child, address, metrics, folder };
         wait_for("CoreDNS", || {
             let status = this.dig(&["cluster.local", "SOA"]);
-            let log = || std::fs::read_to_string(this._folder.path().join("log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(this.folder.path().join("log")).unwrap_or_default();
             if status.contains("status: NOERROR") { Ok(()) } else { Err(log()) }
         });
         this
@@ -115,29 +115,29 @@ impl CoreDns {
 
 /// A headless Service whose endpoints are written by hand: `web-0` to `web-<count - 1>`, and `web-late`, which is not ready.
 fn objects(count: usize) -> String {
-    let mut text = format!(
+    let mut text = String::from(
         "apiVersion: v1
 kind: Namespace
-metadata: {{name: shop}}
+metadata: {name: shop}
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: web, namespace: shop}}
-spec: {{clusterIP: None, ports: [{{name: http, port: 80}}]}}
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: None, ports: [{name: http, port: 80}]}
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: front, namespace: shop}}
-spec: {{clusterIP: 10.96.7.7, ports: [{{name: http, port: 80}}]}}
+metadata: {name: front, namespace: shop}
+spec: {clusterIP: 10.96.7.7, ports: [{name: http, port: 80}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
-ports: [{{name: http, port: 8080}}]
+ports: [{name: http, port: 8080}]
 endpoints:
-- {{addresses: [10.0.9.9], hostname: web-late, conditions: {{ready: false}}}}
-"
+- {addresses: [10.0.9.9], hostname: web-late, conditions: {ready: false}}
+",
     );
     for at in 0..count {
         let address = format!("10.0.{}.{}", at / 200, at % 200 + 1);

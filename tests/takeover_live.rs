@@ -33,10 +33,10 @@ fn picture(kubectl: &Kubectl) -> BTreeMap<String, String> {
 /// A headless Service, a ClusterIP Service and a set of two of each shape that matters.
 fn fleet(count: usize) -> String {
     let set = |at: usize| {
-        let management = if at % 2 == 0 { "OrderedReady" } else { "Parallel" };
+        let management = if at.is_multiple_of(2) { "OrderedReady" } else { "Parallel" };
         let strategy =
             ["{type: RollingUpdate}", "{type: OnDelete}", "{rollingUpdate: {partition: 1}}"][at % 3];
-        let claims = if at % 5 == 0 {
+        let claims = if at.is_multiple_of(5) {
             "\n  volumeClaimTemplates:\n  - metadata: {name: data}\n    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}"
         } else {
             ""

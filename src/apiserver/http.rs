@@ -155,7 +155,9 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         ("GET", "" | "status" | "ephemeralcontainers", true) => Ok(one(&view, 200, &get(server, call)?)),
         ("POST", "", false) => Ok(warned(call, one(&view, 201, &create::create(server, call)?))),
         ("PUT", "", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Main)?))),
-        ("PUT", "status", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Status)?))),
+        ("PUT", "status", true) => {
+            Ok(warned(call, written(&view, &update::replace(server, call, Part::Status)?)))
+        }
         ("PATCH", "", true) => Ok(warned(call, written(&view, &patches::patch(server, call, Part::Main)?))),
         ("PATCH", "status", true) => {
             Ok(warned(call, written(&view, &patches::patch(server, call, Part::Status)?)))

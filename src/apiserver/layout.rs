@@ -36,6 +36,7 @@ pub enum Kind {
 }
 
 /// One field of a struct.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a field")]
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// Number on the wire.
@@ -160,7 +161,8 @@ mod tests {
     #[test]
     fn every_kind_of_kubernetes_has_a_layout() {
         let layout = Layout::get();
-        for resource in RESOURCES.iter().filter(|it| it.is_stored() && it.group != "snapshot.storage.k8s.io") {
+        for resource in RESOURCES.iter().filter(|it| it.is_stored() && it.group != "snapshot.storage.k8s.io")
+        {
             assert!(layout.find(&resource.api_version(), resource.kind).is_some(), "{}", resource.kind);
         }
     }

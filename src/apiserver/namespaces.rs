@@ -129,7 +129,8 @@ async fn empty(server: &ApiServer, name: &str) -> Progress {
             finalizers.retain(|it| it != FINALIZER);
         }
         let target = target_of(namespaces, &namespace);
-        if let Err(status) = update::store(&mut writer, &target, &old, namespace, Part::Narrow, Commit::Keep, None)
+        if let Err(status) =
+            update::store(&mut writer, &target, &old, namespace, Part::Narrow, Commit::Keep, None)
         {
             tracing::warn!(object.name = name, error = status.message, "namespace not finalized");
         }

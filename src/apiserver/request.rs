@@ -308,7 +308,8 @@ pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
 pub fn parse_yaml(body: &[u8]) -> Result<Value, Status> {
     let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
     // As Go reads it: of a key that is there twice the last counts.
-    let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins };
+    let options =
+        serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins };
     serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
 }

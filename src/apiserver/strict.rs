@@ -9,6 +9,7 @@ use crate::apiserver::validate;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 /// One key of a document, in the order of the document: its path, and whether its map had it before.
 type Key = (String, bool);
@@ -56,7 +57,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let length = self.path.len();
         for index in 0.. {
-            self.path.push_str(&format!("[{index}]"));
+            write!(self.path, "[{index}]").expect("text takes text");
             let more = seq.next_element_seed(Walk { path: self.path, keys: self.keys, all: self.all })?;
             self.path.truncate(length);
             if more.is_none() {
@@ -222,10 +223,8 @@ mod tests {
     #[test]
     fn yaml_names_the_line() {
         let body = "metadata:\n  name: a\n  name: b\nfoo: 1\n";
-        let want = [
-            "yaml: unmarshal errors:\n  line 3: key \"name\" already set in map",
-            r#"unknown field "foo""#,
-        ];
+        let want =
+            ["yaml: unmarshal errors:\n  line 3: key \"name\" already set in map", r#"unknown field "foo""#];
         let told = told("ConfigMap", "application/yaml", body);
         assert_eq!(told, want);
         assert_eq!(warnings(&told[0]), [r#"line 3: key "name" already set in map"#]);

@@ -46,7 +46,8 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
         if target.resource.create_on_update && part == Part::Main {
             let mut object = object;
             meta::metadata(&mut object).remove("resourceVersion");
-            return create::insert(server, &mut writer, target, object, commit, Some(&by)).map(Written::Created);
+            return create::insert(server, &mut writer, target, object, commit, Some(&by))
+                .map(Written::Created);
         }
         return Err(Status::not_found(target.resource, name));
     };

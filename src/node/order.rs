@@ -106,14 +106,14 @@ impl<E> Order<E> {
 mod tests {
     use super::*;
 
-    fn cause(pod: &str) -> Option<Cause> {
-        Some(Cause { controller: "web".into(), pod: pod.into() })
+    fn cause(pod: &str) -> Cause {
+        Cause { controller: "web".into(), pod: pod.into() }
     }
 
     #[test]
     fn effects_wait_for_their_cause() {
         let (now, mut it) = (Instant::now(), Order::default());
-        assert_eq!(it.admit("u0", cause("web-0"), "scheduled 0", now), None);
+        assert_eq!(it.admit("u0", Some(cause("web-0")), "scheduled 0", now), None);
         assert_eq!(
             it.admit("u0", None, "started 0", now),
             None,
@@ -128,19 +128,23 @@ mod tests {
         );
         assert_eq!(it.due(), None);
         it.hear("web", "create Pod web-1 in StatefulSet web successful");
-        assert_eq!(it.admit("u1", cause("web-1"), "scheduled 1", now), Some("scheduled 1"), "told before");
+        assert_eq!(
+            it.admit("u1", Some(cause("web-1")), "scheduled 1", now),
+            Some("scheduled 1"),
+            "told before"
+        );
     }
 
     #[test]
     fn a_silent_controller_holds_up_nothing_for_long() {
         let (now, mut it) = (Instant::now(), Order::default());
-        assert_eq!(it.admit("u0", cause("web-0"), "0", now), None);
+        assert_eq!(it.admit("u0", Some(cause("web-0")), "0", now), None);
         assert_eq!(it.due(), Some(now + PATIENCE));
         assert_eq!(it.expire(now), [""; 0]);
         let later = now + PATIENCE;
         assert_eq!(it.expire(later), ["0"]);
-        assert_eq!(it.admit("u1", cause("web-1"), "1", later), Some("1"));
+        assert_eq!(it.admit("u1", Some(cause("web-1")), "1", later), Some("1"));
         it.hear("web", "something else");
-        assert_eq!(it.admit("u2", cause("web-2"), "2", later), None, "it speaks again");
+        assert_eq!(it.admit("u2", Some(cause("web-2")), "2", later), None, "it speaks again");
     }
 }

@@ -1,7 +1,7 @@
 //! A data directory: made, locked, checked and read.
 //!
 //! It holds one file, `ordinal.redb`. A folder that is not ours, is in use, or whose file is damaged or of another format,
-//! is refused in one line and left as it was found: the file is first checked through an [`Overlay`].
+//! is refused in one line and left as it was found: the file is first checked through an `Overlay`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;

@@ -171,7 +171,8 @@ fn what_is_not_ours_is_refused() {
     fs::write(at("foreign").join("notes.txt"), "mine").unwrap();
     assert!(matches!(refused(&at("foreign")), FolderError::Foreign(_)));
 
-    for (name, bytes) in [("empty", &b""[..]), ("text", b"hello\n"), ("zeros", &[0; 65_536])] {
+    let zeros = vec![0; 65_536];
+    for (name, bytes) in [("empty", &b""[..]), ("text", b"hello\n"), ("zeros", zeros.as_slice())] {
         fs::create_dir(at(name)).unwrap();
         fs::write(at(name).join(FILE), bytes).unwrap();
         assert!(matches!(refused(&at(name)), FolderError::Damaged { .. }), "{name}");

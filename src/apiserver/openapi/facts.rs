@@ -80,14 +80,21 @@ mod tests {
         let mut definitions = super::super::schemas::of(RESOURCES.iter());
         add(&mut definitions);
         for fact in facts() {
-            let definition = definitions.get(fact.definition).unwrap_or_else(|| panic!("{}", fact.definition));
+            let definition =
+                definitions.get(fact.definition).unwrap_or_else(|| panic!("{}", fact.definition));
             let known = fact.field.is_empty() || definition["properties"].get(fact.field).is_some();
             assert!(known, "{} {}", fact.definition, fact.field);
         }
     }
 
     /// Where the table of merge keys differs from the schema of `kind` below `definition`.
-    fn compare(definitions: &Map<String, Value>, definition: &str, kind: Type, path: &str, wrong: &mut Vec<String>) {
+    fn compare(
+        definitions: &Map<String, Value>,
+        definition: &str,
+        kind: Type,
+        path: &str,
+        wrong: &mut Vec<String>,
+    ) {
         // Schemas of JSON values refer to themselves, and no object is this deep.
         if path.matches('.').count() > 14 {
             return;
@@ -128,7 +135,8 @@ mod tests {
             }
             let child = reference(schema);
             let of_child = child.as_ref().map(|it| text(&definitions[it], "x-kubernetes-map-type"));
-            let atomic = text(schema, "x-kubernetes-map-type") == "atomic" || of_child.as_deref() == Some("atomic");
+            let atomic =
+                text(schema, "x-kubernetes-map-type") == "atomic" || of_child.as_deref() == Some("atomic");
             let replaced = schema["x-kubernetes-patch-strategy"] == "replace";
             let right = match shape {
                 Some(Shape::Atomic) => atomic && !replaced,

@@ -43,7 +43,9 @@ pub fn document(group: &str, version: &str) -> Option<Vec<u8>> {
     let served = || RESOURCES.iter().filter(|it| it.group == group && it.version == version);
     let patches: Map<String, Value> = PATCH_TYPES
         .iter()
-        .map(|it| ((*it).to_owned(), json!({"schema": {"$ref": format!("#/components/schemas/{PATCH_SCHEMA}")}})))
+        .map(|it| {
+            ((*it).to_owned(), json!({"schema": {"$ref": format!("#/components/schemas/{PATCH_SCHEMA}")}}))
+        })
         .collect();
     let mut schemas = schemas::of(served());
     schemas.insert(PATCH_SCHEMA.to_owned(), json!({"description": PATCH_TEXT, "type": "object"}));
@@ -159,7 +161,8 @@ mod tests {
         let strategy =
             &parsed("apps", "v1")["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentStrategy"];
         assert_eq!(strategy["properties"]["type"]["enum"], json!(["Recreate", "RollingUpdate"]));
-        let port = &parsed("", "v1")["components"]["schemas"]["io.k8s.api.core.v1.Container"]["properties"]["ports"];
+        let port =
+            &parsed("", "v1")["components"]["schemas"]["io.k8s.api.core.v1.Container"]["properties"]["ports"];
         assert_eq!(port["x-kubernetes-list-map-keys"], json!(["containerPort", "protocol"]));
         assert_eq!(port["x-kubernetes-patch-merge-key"], "containerPort");
     }

@@ -58,7 +58,8 @@ impl Walk<'_> {
         match place.shape {
             Shape::Object(_) if all(Value::is_object) => self.object(place, old, new),
             Shape::Items { item, apply_keys, .. } if !apply_keys.is_empty() && all(Value::is_array) => {
-                let inner = Place { shape: Shape::Object(item), kind: Type::named(item), layout: place.layout };
+                let inner =
+                    Place { shape: Shape::Object(item), kind: Type::named(item), layout: place.layout };
                 self.items(inner, old, new, &|it| item_step(it, apply_keys).ok());
             }
             Shape::Set if all(Value::is_array) => {

@@ -40,9 +40,8 @@ pub fn record(resource: &Resource, old: Option<&Value>, new: &mut Value, by: &Wr
     }
     let empty = json!({});
     let has_status = resource.has_status();
-    let ignored = |path: &[String]| {
-        unowned(path) || path.len() == 1 && path[0] == "f:status" && has_status && !status
-    };
+    let ignored =
+        |path: &[String]| unowned(path) || path.len() == 1 && path[0] == "f:status" && has_status && !status;
     let layout = Layout::get().find(&resource.api_version(), resource.kind);
     let changes = changes(Type::of(resource), layout, old.unwrap_or(&empty), new, &ignored);
     let version = resource.api_version();
@@ -106,7 +105,8 @@ fn fold(entries: &mut Vec<Entry>) {
         else {
             return;
         };
-        let merged: FieldSet = FieldSet(entries[first].owned.0.union(&entries[second].owned.0).cloned().collect());
+        let merged: FieldSet =
+            FieldSet(entries[first].owned.0.union(&entries[second].owned.0).cloned().collect());
         let time = entries[second].raw["time"].as_str().map(str::to_owned);
         let version = version.as_str().unwrap_or_default().to_owned();
         for index in [first.max(second), first.min(second)] {
@@ -146,7 +146,11 @@ mod tests {
 
     fn owned(object: &Value, manager: &str) -> Value {
         let entries = object["metadata"]["managedFields"].as_array().unwrap();
-        entries.iter().find(|it| it["manager"] == manager).map(|it| it["fieldsV1"].clone()).unwrap_or_default()
+        entries
+            .iter()
+            .find(|it| it["manager"] == manager)
+            .map(|it| it["fieldsV1"].clone())
+            .unwrap_or_default()
     }
 
     /// What kube-apiserver 1.36 recorded for the same Deployment, defaults written out.
@@ -174,7 +178,10 @@ mod tests {
         object["spec"]["replicas"] = 3.into();
         record(resource, Some(&before), &mut object, &Writer { now: None, ..by("kubectl") }, "scale");
         assert_eq!(owned(&object, "kubectl"), json!({"f:spec": {"f:replicas": {}}}));
-        assert!(owned(&object, "kubectl-create")["f:spec"].get("f:replicas").is_none(), "the field changed hands");
+        assert!(
+            owned(&object, "kubectl-create")["f:spec"].get("f:replicas").is_none(),
+            "the field changed hands"
+        );
         assert_eq!(object["metadata"]["managedFields"][0]["manager"], "kubectl", "no time comes first");
     }
 
@@ -187,7 +194,10 @@ mod tests {
         let before = object.clone();
         object["metadata"]["labels"] = json!({"x": "y"});
         record(resource, Some(&before), &mut object, &by("kubectl-label"), "");
-        assert_eq!(owned(&object, "kubectl-label"), json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}));
+        assert_eq!(
+            owned(&object, "kubectl-label"),
+            json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}})
+        );
         let before = object.clone();
         object["metadata"].as_object_mut().unwrap().remove("labels");
         record(resource, Some(&before), &mut object, &by("kubectl-label"), "");
@@ -216,11 +226,20 @@ mod tests {
             let before = object.clone();
             object["data"][format!("k{number}")] = "v".into();
             let now = format!("2026-01-01T00:00:{number:02}Z");
-            record(resource, Some(&before), &mut object, &Writer { now: Some(now), ..by(&format!("m{number:02}")) }, "");
+            record(
+                resource,
+                Some(&before),
+                &mut object,
+                &Writer { now: Some(now), ..by(&format!("m{number:02}")) },
+                "",
+            );
         }
         let entries = object["metadata"]["managedFields"].as_array().unwrap();
         assert_eq!(entries.len(), MOST_UPDATES);
         let folded = &owned(&object, FOLDED)["f:data"];
-        assert!(folded.get("f:k0").is_some() && folded.get("f:k4").is_some() && folded.get("f:k14").is_none(), "{folded}");
+        assert!(
+            folded.get("f:k0").is_some() && folded.get("f:k4").is_some() && folded.get("f:k14").is_none(),
+            "{folded}"
+        );
     }
 }
