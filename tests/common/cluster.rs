@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::{KUBECTL_DELETE, Kubectl, Ordinal, kubectls};
-use real::{Real, Setup, assets};
+pub use real::assets;
+use real::{Real, Setup};
 
 /// The manifests of deploy/.
 pub const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
