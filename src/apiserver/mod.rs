@@ -16,6 +16,21 @@
 //! it decides on state that cannot change before its commit; no event is visible before the object is; a write
 //! that changes nothing leaves no trace; no await while a lock is held.
 //! Nothing here runs containers, checks permissions or calls out.
+//!
+//! As a library, to test controllers in process ([`faults`] makes it answer badly on purpose; `examples/controller_test.rs`
+//! is a whole test):
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kube::Error> {
+//! use k8s_openapi::api::core::v1::ConfigMap;
+//! use ordinal::apiserver::{ApiServer, Options};
+//!
+//! let server = ApiServer::new(Options::default());
+//! let client = kube::Client::new(server.router(), "default");
+//! let maps: kube::Api<ConfigMap> = kube::Api::default_namespaced(client);
+//! assert!(maps.list(&Default::default()).await?.items.is_empty());
+//! # Ok(()) }
+//! ```
 pub mod admission;
 pub mod allocate;
 pub mod autoscalers;
@@ -27,6 +42,7 @@ pub mod discovery;
 pub mod documents;
 pub mod events;
 pub mod eviction;
+pub mod faults;
 pub mod gc;
 pub mod graph;
 pub mod guard;
