@@ -15,8 +15,8 @@ use serde_json::json;
 const ROOTS: &[&str] =
     &["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
 
-/// Answers a GET of a path outside the objects.
-pub fn respond(path: &[&str], query: &Query, accept: Option<&str>) -> Result<Response, Status> {
+/// Answers a GET of a path outside the objects. `base` is what stands before the path in the server's URL.
+pub fn respond(path: &[&str], base: &str, query: &Query, accept: Option<&str>) -> Result<Response, Status> {
     match path {
         [] => Ok(value(200, &json!({"paths": ROOTS}))),
         ["healthz" | "livez" | "readyz", ..] => {
@@ -31,7 +31,7 @@ pub fn respond(path: &[&str], query: &Query, accept: Option<&str>) -> Result<Res
         ["openapi", "v2"] => {
             Ok(typed_response(200, openapi::V2_CONTENT_TYPE, Body::from(openapi::document_v2())))
         }
-        ["openapi", "v3"] => Ok(value(200, &openapi::index())),
+        ["openapi", "v3"] => Ok(value(200, &openapi::index(base))),
         ["openapi", "v3", "api", version] => openapi_document("", version, query),
         ["openapi", "v3", "apis", group, version] => openapi_document(group, version, query),
         _ => Err(Status::no_such_path()),

@@ -22,6 +22,11 @@ impl Guard {
         Self { base_path: format!("/{}", base_path.trim_matches('/')), address }
     }
 
+    /// The secret path; empty when there is none.
+    pub fn base(&self) -> &str {
+        self.base_path.trim_end_matches('/')
+    }
+
     /// The path below the secret one. 403 for requests of web pages, 401 for every other path.
     ///
     /// `authority`: that of an HTTP/2 request or of an absolute request target.
@@ -53,6 +58,9 @@ impl Guard {
         if differences != 0 || !(rest.is_empty() || rest.starts_with('/')) {
             return Err(Status::unauthorized());
         }
+        // Twice by clients that put it before a path that we wrote with it.
+        let rest =
+            rest.strip_prefix(self.base_path.as_str()).filter(|it| it.starts_with('/')).unwrap_or(rest);
         Ok(if rest.is_empty() { "/" } else { rest })
     }
 
@@ -80,6 +88,7 @@ mod tests {
             ("/s3cret/api/v1", "127.0.0.1:7443", None,                              Ok("/api/v1")),
             ("/s3cret",        "localhost:7443", None,                              Ok("/")),
             ("/s3cret/api",    "[::1]:7443",     None,                              Ok("/api")),
+            ("/s3cret/s3cret/openapi/v3", "127.0.0.1:7443", None,                   Ok("/openapi/v3")),
             ("/s3cretx/api",   "127.0.0.1:7443", None,                              Err(401)),
             ("/S3cret/api",    "127.0.0.1:7443", None,                              Err(401)),
             ("/api/v1",        "127.0.0.1:7443", None,                              Err(401)),

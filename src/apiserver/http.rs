@@ -90,17 +90,20 @@ fn respond(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response, Status> {
-    let segments: Vec<String> =
-        path.split('/').filter(|it| !it.is_empty()).map(|it| percent_decode(it, Plus::IsPlus)).collect();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    // Decoded first: a slash is a slash, however it is written.
+    let decoded = percent_decode(path, Plus::IsPlus);
+    let segments: Vec<&str> = decoded.split('/').filter(|it| !it.is_empty()).collect();
     let text = |name: HeaderName| headers.get(name).and_then(|it| it.to_str().ok());
     let query = Query::parse(query);
+    let base = app.guard.as_deref().map_or("", Guard::base);
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
-        path if *method == Method::GET => return documents::respond(path, &query, text(header::ACCEPT)),
+        path if *method == Method::GET => {
+            return documents::respond(path, base, &query, text(header::ACCEPT));
+        }
         path => {
-            documents::respond(path, &query, None)?;
+            documents::respond(path, base, &query, None)?;
             return Err(Status::method_not_allowed());
         }
     };
@@ -123,6 +126,9 @@ fn respond(
         check_write_options(&query)?;
     }
     let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
+    if let Some(name @ ("." | "..")) = target.name.as_deref() {
+        return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: may not be '{name}'")));
+    }
     let warnings = OnceLock::new();
     let call = Call { target, query, media, content_type, manager, body, warnings };
     route(app, method, &call)
@@ -137,6 +143,14 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         now: server.now(),
     };
     let target = &call.target;
+    let include = call.query.get("includeObject").unwrap_or("None");
+    if matches!(call.media, negotiate::Media::Table(_)) && !["None", "Metadata", "Object"].contains(&include)
+    {
+        let value = format!("Invalid value: {include:?}: must be 'Metadata', 'Object', 'None', or empty");
+        return Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: {value}"
+        )));
+    }
     if !target.resource.is_stored() {
         return metrics::answer(server, method, call, &view);
     }

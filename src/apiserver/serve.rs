@@ -69,6 +69,15 @@ async fn connection(stream: TcpStream, router: axum::Router, shutdown: Cancellat
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
+    // The first bytes tell the protocol, and only after them hyper's own timeout begins.
+    tokio::select! {
+        first = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => {
+            if !matches!(first, Ok(Ok(()))) {
+                return;
+            }
+        }
+        () = shutdown.cancelled() => return,
+    }
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         router.clone().oneshot(request.map(axum::body::Body::new))
     });

@@ -24,12 +24,14 @@ fn path_of(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// `/openapi/v3`.
-pub fn index() -> Value {
+/// `/openapi/v3` of a server below `base`.
+///
+/// The first kubectl 1.27 take these URLs as they are; later ones put the path of the server before them, twice then.
+pub fn index(base: &str) -> Value {
     let mut paths = Map::new();
     for (group, version) in group_versions() {
         let path = path_of(group, version);
-        let url = format!("/openapi/v3/{path}?hash={}", hash(group, version));
+        let url = format!("{base}/openapi/v3/{path}?hash={}", hash(group, version));
         paths.insert(path, json!({"serverRelativeURL": url}));
     }
     json!({"paths": paths})
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_index_names_every_group_document() {
-        let index = index();
+        let index = index("");
         let paths = index["paths"].as_object().unwrap();
         assert!(paths.contains_key("api/v1") && paths.contains_key("apis/apps/v1"));
         let patch = &parsed("apps", "v1")["paths"]["/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"]
