@@ -252,7 +252,8 @@ pub fn carry_over(old: &Value, new: &mut Value) {
     if from == "ExternalName" || to == "ExternalName" {
         if to == "ExternalName" && from != "ExternalName" {
             // The address is released; a client that sends it back unchanged does not mean to keep it.
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+            {
                 if new["spec"].get(field) == old["spec"].get(field)
                     && let Some(spec) = new["spec"].as_object_mut()
                 {
@@ -276,7 +277,10 @@ pub fn carry_over(old: &Value, new: &mut Value) {
                 new["spec"][field] = value.clone();
             }
         }
-    } else if new["spec"].get("clusterIPs").is_none() {
+    } else if new["spec"].get("clusterIPs").is_none()
+        || new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"]
+            && new["spec"].get("clusterIP").is_some_and(|it| *it != old["spec"]["clusterIP"])
+    {
         // Clients that know only clusterIP: unchanged means the list is unchanged too.
         if new["spec"]["clusterIP"] == old["spec"]["clusterIP"] {
             new["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();

@@ -47,7 +47,7 @@ pub fn insert(
         check_name(name, &object)?;
     }
     if !meta::text(&object, "resourceVersion").is_empty() && meta::text(&object, "resourceVersion") != "0" {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::untyped("resourceVersion should not be set on objects to be created"));
     }
     if meta::is_too_deep(&object) {
         return Err(Status::bad_request("the object nests too deep"));
@@ -113,6 +113,11 @@ pub fn check_name(name: &str, object: &Value) -> Result<(), Status> {
     if sent == name {
         return Ok(());
     }
+    if sent.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
     Err(Status::bad_request(format!(
         "the name of the object ({sent}) does not match the name on the URL ({name})"
     )))
@@ -128,7 +133,6 @@ fn prepare(resource: &Resource, object: &mut Value) {
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
-        "generation",
     ];
     for field in wiped {
         metadata.remove(field);

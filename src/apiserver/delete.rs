@@ -205,7 +205,13 @@ pub fn remove(
                 Commit::Keep => writer.remove(resource, &old),
                 Commit::DryRun => old,
             };
-            return Ok(Deleted::Gone(object));
+            // Whose registry upstream returns what it deleted.
+            let is_returned = resource.group.is_empty()
+                && matches!(
+                    resource.kind,
+                    "Pod" | "Service" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim"
+                );
+            return Ok(if is_returned { Deleted::Waiting(object) } else { Deleted::Gone(object) });
         }
         Some(next) if next == *old.value => old,
         Some(next) => match options.commit {

@@ -40,6 +40,10 @@ pub fn evict(server: &ApiServer, call: &Call) -> Result<Value, Status> {
         eviction["apiVersion"] = "policy/v1".into();
     }
     require_type(&mut eviction, "policy/v1", "Eviction")?;
+    let named = crate::apiserver::meta::text(&eviction, "name");
+    if !named.is_empty() && Some(named) != call.target.name.as_deref() {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
     let options = &eviction["deleteOptions"];
     let dry_run = options["dryRun"][0].as_str().or_else(|| call.query.get("dryRun"));
     let options = DeleteOptions {

@@ -34,7 +34,7 @@ impl Selection {
     pub fn parse(call: &Call) -> Result<Self, Status> {
         let resource = stored_as(call.target.resource);
         let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())
-            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+            .map_err(Status::bad_request)?;
         let mut text = call.query.get("fieldSelector").unwrap_or_default().to_owned();
         if call.target.resource.group == "events.k8s.io" {
             text = text
@@ -118,7 +118,9 @@ fn list_version(query: &Query) -> Result<At, Status> {
 pub fn parse_version(text: Option<&str>) -> Result<Option<u64>, Status> {
     text.map(|it| {
         it.parse().map_err(|_| {
-            Status::bad_request(format!("Invalid value: {it:?}: strconv.ParseUint: invalid syntax"))
+            Status::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: {it:?}: strconv.ParseUint: parsing {it:?}: invalid syntax"
+            ))
         })
     })
     .transpose()

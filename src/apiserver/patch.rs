@@ -39,8 +39,13 @@ fn bad<T>(message: impl Into<String>) -> Result<T, PatchError> {
 /// A `test` for null succeeds on a missing path: upstream compares both as nil, and the finalizer helper of
 /// kube-rs relies on it.
 pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    let parsed: Value = serde_json::from_slice(patch)
+        .map_err(|error| PatchError::BadRequest(format!("error decoding patch: {error}")))?;
+    if !parsed.is_array() {
+        return bad("error decoding patch: expected a list of operations");
+    }
     let operations: Vec<PatchOperation> =
-        serde_json::from_slice(patch).map_err(|it| PatchError::BadRequest(it.to_string()))?;
+        serde_json::from_value(parsed).map_err(|_| PatchError::Invalid(JSON_PATCH_FAILED.to_owned()))?;
     if operations.len() > MAX_JSON_PATCH_OPERATIONS {
         return bad(format!(
             "The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {}",
@@ -95,6 +100,8 @@ fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, Pat
     if let Some(retained) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut live, patch, retained)?;
     }
+    let is_ordered = patch.keys().any(|it| it.starts_with(ELEMENT_ORDER));
+    let original = if is_ordered { live.clone() } else { Map::new() };
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix(DELETE_FROM_LIST) {
             let Some(doomed) = value.as_array() else { return bad(format!("invalid type for {key}")) };
@@ -116,7 +123,7 @@ fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, Pat
     }
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix(ELEMENT_ORDER) {
-            set_order(kind, field, &mut live, value)?;
+            set_order(kind, field, &mut live, value, original.get(field))?;
         } else if key.starts_with('$')
             && key != DIRECTIVE
             && key != RETAIN_KEYS
@@ -169,7 +176,7 @@ fn merge_list(shape: Option<Shape>, live: &[Value], patch: &[Value]) -> Result<V
                     merged.push(value.clone());
                 }
             }
-            Ok(merged)
+            Ok(in_order(merged, &|it| Some(it.clone()), patch, live))
         }
         _ => Ok(patch.to_vec()),
     }
@@ -199,11 +206,47 @@ fn merge_items(item: Type, key: &str, live: &[Value], patch: &[Value]) -> Result
             Some(other) => return bad(format!("unknown patch type found: {other} in list")),
         }
     }
-    Ok(merged)
+    Ok(in_order(merged, &|it| it.get(key).cloned(), patch, live))
 }
 
-/// Brings a merged list into the given order; items only the server knows stay behind their predecessors.
-fn set_order(kind: Type, field: &str, live: &mut Object, order: &Value) -> Result<(), PatchError> {
+/// Items that `first` names come in its order; the rest keeps the order of `live` and stays before those items that
+/// came after it there.
+///
+/// Source: strategicpatch `normalizeElementOrder`, `mergeSortedSlice`.
+fn in_order(
+    merged: Vec<Value>,
+    id: &dyn Fn(&Value) -> Option<Value>,
+    first: &[Value],
+    live: &[Value],
+) -> Vec<Value> {
+    let place = |list: &[Value], it: &Value| list.iter().position(|other| id(other) == id(it));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|it| place(first, it).is_some());
+    named.sort_by_key(|it| place(first, it));
+    others.sort_by_key(|it| place(live, it));
+    let mut result = Vec::with_capacity(named.len() + others.len());
+    let mut named = named.into_iter().peekable();
+    for other in others {
+        while let Some(next) = named.peek() {
+            match (place(live, &other), place(live, next)) {
+                (Some(left), Some(right)) if left < right => break,
+                _ => result.extend(named.next()),
+            }
+        }
+        result.push(other);
+    }
+    result.extend(named);
+    result
+}
+
+/// Brings a merged list into the given order; `before` is the list before the patch.
+fn set_order(
+    kind: Type,
+    field: &str,
+    live: &mut Object,
+    order: &Value,
+    before: Option<&Value>,
+) -> Result<(), PatchError> {
     let Some(order) = order.as_array() else {
         return bad(format!("invalid {ELEMENT_ORDER}{field}: expected a list"));
     };
@@ -220,18 +263,8 @@ fn set_order(kind: Type, field: &str, live: &mut Object, order: &Value) -> Resul
         return bad(format!("invalid {ELEMENT_ORDER}{field}: {broken} lacks the merge key"));
     }
     let Some(Value::Array(items)) = live.get_mut(field) else { return Ok(()) };
-    let place = |it: &Value| order.iter().position(|wanted| id(wanted) == id(it));
-    let mut result: Vec<Value> = items.iter().filter(|it| place(it).is_some()).cloned().collect();
-    result.sort_by_key(|it| place(it));
-    for (index, item) in items.iter().enumerate() {
-        if place(item).is_none() {
-            let before = items[..index].last();
-            let at =
-                before.and_then(|before| result.iter().position(|it| it == before)).map_or(0, |it| it + 1);
-            result.insert(at, item.clone());
-        }
-    }
-    *items = result;
+    let before = before.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    *items = in_order(std::mem::take(items), &|it| id(it), order, before);
     Ok(())
 }
 

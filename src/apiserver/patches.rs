@@ -65,6 +65,12 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     let Some(old) = old else {
         if kind == PatchType::Apply && part == Part::Main {
             let object = applied(server, call, None)?;
+            let uid = meta::text(&object, "uid");
+            if !uid.is_empty() {
+                let what = "uid mismatch: the provided object specified uid";
+                let why = format!("{what} {uid}, and no existing object was found");
+                return Err(Status::conflict(target.resource, name, &why));
+            }
             return create::insert(server, &mut writer, target, object, commit, None).map(Written::Created);
         }
         return Err(Status::not_found(target.resource, name));
@@ -78,22 +84,37 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     check_shape(&patched)?;
     meta::strip_nulls(&mut patched, opaque_field(target.resource));
     require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
-    if kind != PatchType::Apply && call.validation() != "Ignore" {
-        // Fields the object had before are nobody's mistake now.
-        let before = validate::unknown_fields(target.resource, &current);
-        let mut unknown = validate::unknown_fields(target.resource, &patched);
-        unknown.retain(|it| !before.contains(it));
-        let mut complaints = strict::in_patch(&call.body, kind == PatchType::Json);
-        complaints.extend(unknown.iter().map(|it| format!("unknown field {it:?}")));
-        if call.validation() == "Strict" && !complaints.is_empty() {
-            return Err(Status::strict_patch(&patched, &complaints));
-        }
-        call.tell(complaints);
+    if kind != PatchType::Apply {
+        check_fields(call, kind, &current, &mut patched)?;
     }
     let patched = views::to_stored(target.resource, patched);
     // An apply has written its own entry.
     let by = (kind != PatchType::Apply).then(|| server.writer_of(call));
     update::store(&mut writer, target, &old, patched, part, commit, by.as_ref()).map(Written::Updated)
+}
+
+/// Drops from the result what its kind does not have, and tells or refuses it as `fieldValidation` says.
+fn check_fields(call: &Call, kind: PatchType, current: &Value, patched: &mut Value) -> Result<(), Status> {
+    let resource = call.target.resource;
+    let sent = patched.clone();
+    let mut unknown =
+        validate::drop_unknown(resource, patched).map_err(|error| Status::unfit_patch(&sent, &error))?;
+    if call.validation() == "Ignore" {
+        return Ok(());
+    }
+    if !unknown.is_empty() {
+        // Fields the object had before are nobody's mistake now.
+        let before = validate::unknown_fields(resource, current);
+        unknown.retain(|it| !before.contains(it));
+    }
+    let mut complaints = strict::in_patch(&call.body, kind == PatchType::Json);
+    complaints.extend(unknown.iter().map(|it| format!("unknown field {it:?}")));
+    if call.validation() == "Strict" && !complaints.is_empty() {
+        let text = format!("strict decoding error: {}", complaints.join(", "));
+        return Err(Status::unfit_patch(&sent, &text));
+    }
+    call.tell(complaints);
+    Ok(())
 }
 
 /// The result of a patch other than apply on `current`, an object of `resource`.
@@ -136,6 +157,13 @@ fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Valu
         return Err(Status::bad_request("the applied configuration is not an object"));
     }
     check_shape(&config)?;
+    let (version, named) = (&config["apiVersion"], &config["kind"]);
+    let is_empty = |it: &Value| it.as_str().unwrap_or_default().is_empty();
+    if is_empty(version) || is_empty(named) {
+        let (version, kind) = (version.as_str().unwrap_or_default(), named.as_str().unwrap_or_default());
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
     require_type(&mut config, &resource.api_version(), resource.kind)?;
     let sent = meta::text(&config, "name").to_owned();
     if sent.is_empty() {

@@ -195,8 +195,10 @@ impl Call {
         let mut object = self.object()?;
         let resource = self.target.resource;
         require_type(&mut object, &resource.api_version(), resource.kind)?;
+        // What the kind does not have is not stored, whatever is said about it.
+        let unknown = validate::drop_unknown(resource, &mut object).unwrap_or_default();
         if self.validation() != "Ignore" {
-            let complaints = strict::complaints(resource, self.content_type.as_deref(), &self.body, &object);
+            let complaints = strict::complaints(self.content_type.as_deref(), &self.body, &unknown);
             if self.validation() == "Strict" && !complaints.is_empty() {
                 return Err(strict::refusal(resource, &complaints));
             }
@@ -226,7 +228,8 @@ impl Call {
 pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Status> {
     let object: Value = match content_type {
         None | Some("application/json") => serde_json::from_slice(body).map_err(|error| {
-            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+            let what = "couldn't get version/kind; json parse error";
+            Status::bad_request(format!("the object provided is unrecognized: {what}: {error}"))
         })?,
         Some("application/yaml" | "text/yaml" | "application/x-yaml") => parse_yaml(body)?,
         Some(protobuf::CONTENT_TYPE) => protobuf::decode(body)?,
@@ -299,7 +302,7 @@ pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
         Some("All") => Ok(Commit::DryRun),
         Some(other) => Err(Status::invalid_options(
             "CreateOptions",
-            &[validate::FieldError::not_supported("dryRun", other, &["All"])],
+            &[validate::FieldError::not_supported("dryRun", serde_json::json!([other]), &["All"])],
         )),
     }
 }

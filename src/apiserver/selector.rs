@@ -29,7 +29,7 @@ impl FieldSelector {
             let (field, value, equal) = split_term(&term)
                 .ok_or_else(|| format!("invalid selector: '{text}'; can't understand '{term}'"))?;
             if !supports(resource, field) {
-                return Err(format!("field label not supported: {field}"));
+                return Err(unsupported(resource, field));
             }
             terms.push((field.to_owned(), unescape(value)?, equal));
         }
@@ -96,6 +96,23 @@ fn unescape(value: &str) -> Result<String, String> {
         }
     }
     Ok(out)
+}
+
+/// Kinds that offer names only word it in another way.
+fn unsupported(resource: &Resource, field: &str) -> String {
+    let more = [
+        "spec.nodeName",
+        "spec.unschedulable",
+        "spec.type",
+        "status.phase",
+        "type",
+        "status.replicas",
+        "reason",
+    ];
+    if more.iter().any(|it| supports(resource, it)) {
+        return format!("field label not supported: {field}");
+    }
+    format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
 }
 
 fn supports(resource: &Resource, field: &str) -> bool {

@@ -94,12 +94,15 @@ impl Status {
 
     /// 409: a uid or resourceVersion precondition does not hold. `field` is `UID` or `ResourceVersion`.
     pub fn precondition(resource: &Resource, name: &str, field: &str, want: &str, have: &str) -> Self {
+        let happened = if field == "UID" { "deleted and then recreated" } else { "modified" };
         let message = format!(
             "Operation cannot be fulfilled on {} \"{name}\": the {field} in the precondition ({want}) does not \
-             match the {field} in record ({have}). The object might have been deleted and then recreated",
+             match the {field} in record ({have}). The object might have been {happened}",
             resource.qualified_kind()
         );
-        Self::new(409, "Conflict", message).of(resource, name)
+        let mut status = Self::new(409, "Conflict", message).of(resource, name);
+        status.details["kind"] = resource.kind.into();
+        status
     }
 
     /// 409: server-side apply met fields of other managers.
@@ -114,6 +117,21 @@ impl Status {
     /// 422: the object breaks rules of its kind.
     pub fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
         Self::invalid_named(&resource.qualified_kind(), resource.group, resource.kind, name, errors)
+    }
+
+    /// The same, said of the resource: what the store itself checks.
+    pub fn invalid_resource(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_named(&resource.qualified(), resource.group, resource.plural, name, errors)
+    }
+
+    /// 409: a write is for an object with another uid.
+    pub fn other_uid(resource: &Resource, namespace: &str, name: &str, want: &str, have: &str) -> Self {
+        let plural = resource.plural;
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{plural}/{namespace}/{name}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {want}, UID in object meta: {have}"
+        );
+        Self::conflict(resource, name, &why)
     }
 
     /// 422 about query options rather than an object.
@@ -131,8 +149,7 @@ impl Status {
             .iter()
             .map(|it| json!({"reason": it.reason_str(), "message": it.message(), "field": it.field}))
             .collect();
-        let mut status =
-            Self::new(422, "Invalid", format!("{shown} \"{name}\" is invalid: {text}").trim_start());
+        let mut status = Self::new(422, "Invalid", format!("{shown} \"{name}\" is invalid: {text}"));
         status.details = json!({"name": name, "kind": kind});
         if !group.is_empty() {
             status.details["group"] = group.into();
@@ -145,10 +162,9 @@ impl Status {
         Self::new(422, "Invalid", message)
     }
 
-    /// 422: a patch, or its result, has fields it should not have (`fieldValidation=Strict`).
-    pub fn strict_patch(patched: &Value, complaints: &[String]) -> Self {
-        let text = format!("strict decoding error: {}", complaints.join(", "));
-        let error = FieldError::invalid("patch", patched.to_string(), text);
+    /// 422: the result of a patch does not decode, or has fields it should not have (`fieldValidation=Strict`).
+    pub fn unfit_patch(patched: &Value, why: &str) -> Self {
+        let error = FieldError::invalid("patch", patched.to_string(), why);
         Self::invalid_named("", "", "", "", &[error])
     }
 

@@ -5,7 +5,6 @@
 use crate::apiserver::protobuf;
 use crate::apiserver::resources::Resource;
 use crate::apiserver::status::Status;
-use crate::apiserver::validate;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -101,20 +100,14 @@ fn keys(body: &[u8], all: bool) -> Vec<Key> {
     keys
 }
 
-/// What is odd about a body, in the order and wording of upstream. `object` is the body, parsed.
-pub fn complaints(
-    resource: &Resource,
-    content_type: Option<&str>,
-    body: &[u8],
-    object: &Value,
-) -> Vec<String> {
-    let unknown = validate::unknown_fields(resource, object);
+/// What is odd about a body with these unknown fields, in the order and wording of upstream.
+pub fn complaints(content_type: Option<&str>, body: &[u8], unknown: &[String]) -> Vec<String> {
     let unknown_field = |it: &String| format!("unknown field {it:?}");
     match content_type {
         Some(protobuf::CONTENT_TYPE) => unknown.iter().map(unknown_field).collect(),
         None | Some("application/json") => {
             let is_quiet = unknown.is_empty() && keys(body, false).is_empty();
-            if is_quiet { Vec::new() } else { in_order(&keys(body, true), &unknown) }
+            if is_quiet { Vec::new() } else { in_order(&keys(body, true), unknown) }
         }
         _ => twice_in_yaml(body).into_iter().chain(unknown.iter().map(unknown_field)).collect(),
     }
@@ -198,7 +191,8 @@ mod tests {
     fn told(kind: &str, content_type: &str, body: &str) -> Vec<String> {
         let body = body.as_bytes();
         let object = crate::apiserver::request::parse_body(Some(content_type), body).unwrap();
-        complaints(find_kind("v1", kind).unwrap(), Some(content_type), body, &object)
+        let unknown = crate::apiserver::validate::unknown_fields(find_kind("v1", kind).unwrap(), &object);
+        complaints(Some(content_type), body, &unknown)
     }
 
     /// Wording and order as kube-apiserver 1.36 gave them.

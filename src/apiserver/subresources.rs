@@ -45,9 +45,6 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     let mut pod = old.value.clone();
     pod["spec"]["nodeName"] = node.into();
     set_scheduled(&mut pod, &server.now_text());
-    if let Some(generation) = old.value["metadata"]["generation"].as_i64() {
-        meta::metadata(&mut pod).insert("generation".into(), (generation + 1).into());
-    }
     if commit == Commit::Keep {
         writer.put(resource, pod);
     }
@@ -125,6 +122,13 @@ pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Objec
     }
     meta::carry(&mut pod, &old.value, "resourceVersion");
     crate::apiserver::defaults::apply(resource, &mut pod);
+    let by = server.writer_of(call);
+    crate::apiserver::ssa::updates::record(resource, Some(&old.value), &mut pod, &by, "ephemeralcontainers");
+    if pod["spec"] != old.value["spec"]
+        && let Some(generation) = old.value["metadata"]["generation"].as_i64()
+    {
+        meta::metadata(&mut pod).insert("generation".into(), (generation + 1).into());
+    }
     if pod == *old.value || commit == Commit::DryRun {
         return Ok(Arc::new(Object::new(old.version, pod)));
     }

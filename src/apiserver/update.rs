@@ -53,8 +53,8 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
     };
     let strict = matches!(target.resource.kind, "Lease" | "PodDisruptionBudget");
     if strict && meta::text(&object, "resourceVersion").is_empty() {
-        let error = FieldError::invalid("metadata.resourceVersion", "", "must be specified for an update");
-        return Err(Status::invalid(target.resource, name, &[error]));
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(Status::invalid_resource(target.resource, name, &[error]));
     }
     let object = views::to_stored(target.resource, object);
     store(&mut writer, target, &old, object, part, commit, Some(&by)).map(Written::Updated)
@@ -131,12 +131,15 @@ fn check_identity(target: &Target, old: &Value, new: &mut Value) -> Result<(), S
         ));
     }
     let version = meta::text(new, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(Status::untyped(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+    }
     if !version.is_empty() && version != "0" && version != meta::text(old, "resourceVersion") {
         return Err(Status::stale(target.resource, name));
     }
     let (sent, stored) = (meta::text(new, "uid"), meta::text(old, "uid"));
     if !sent.is_empty() && sent != stored {
-        return Err(Status::precondition(target.resource, name, "UID", sent, stored));
+        return Err(Status::other_uid(target.resource, meta::text(old, "namespace"), name, sent, stored));
     }
     Ok(())
 }
@@ -170,13 +173,13 @@ fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_ap
     }
     let metadata = meta::metadata(new);
     metadata.remove("selfLink");
-    // Clients that do not know managedFields leave them out or empty; one empty entry is the documented reset.
+    // Clients that do not know managedFields leave them out; an empty list, or one empty entry, resets them.
     match metadata.get("managedFields") {
-        Some(Value::Array(entries)) if matches!(&entries[..], [it] if it == &json!({})) => {
+        None => meta::carry(new, old, "managedFields"),
+        Some(Value::Array(entries)) if entries.iter().all(|it| it == &json!({})) => {
             metadata.remove("managedFields");
         }
-        Some(Value::Array(entries)) if !entries.is_empty() => {}
-        _ => meta::carry(new, old, "managedFields"),
+        Some(_) => {}
     }
     // Empty maps and lists are stored as absent, the way Go's omitempty writes them.
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {

@@ -30,15 +30,18 @@ pub fn job(object: &mut Value) {
 pub fn job_selector(object: &mut Value) {
     let (name, uid) = (object["metadata"]["name"].clone(), object["metadata"]["uid"].clone());
     let spec = child(object, "spec");
-    if spec["manualSelector"] == true || spec.get("selector").is_some() {
-        return;
+    if spec["manualSelector"] != true && spec.get("selector").is_none() {
+        let labels = child(child(child(spec, "template"), "metadata"), "labels");
+        for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
+            set(labels, key, value.clone());
+            set(labels, &format!("batch.kubernetes.io/{key}"), value.clone());
+        }
+        set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
     }
-    let labels = child(child(child(spec, "template"), "metadata"), "labels");
-    for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
-        set(labels, key, value.clone());
-        set(labels, &format!("batch.kubernetes.io/{key}"), value.clone());
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    if object["metadata"].get("labels").is_none() && labels.is_object() {
+        object["metadata"]["labels"] = labels;
     }
-    set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
 }
 
 /// Source: batch `SetDefaults_CronJob`.

@@ -118,6 +118,11 @@ impl Walk<'_> {
                     before = after;
                 }
             }
+            // Go leaves out empty lists and maps.
+            if field.is_some_and(|it| it.omit_empty && !it.pointer && (it.list || it.map)) {
+                before = before.filter(|it| !is_empty(it));
+                after = after.filter(|it| !is_empty(it));
+            }
             self.path.push(format!("f:{name}"));
             self.node(Place { shape, kind, layout: inner }, listed(before, after), listed(after, before));
             self.path.pop();
@@ -165,6 +170,10 @@ fn listed<'a>(value: Option<&'a Value>, other: Option<&Value>) -> Option<&'a Val
         (Some(Value::Null), Some(Value::Array(_))) => Some(&EMPTY),
         _ => value,
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
 }
 
 fn is_zero(value: &Value) -> bool {

@@ -51,7 +51,8 @@ impl FieldSet {
                     })?;
                     path.push(step);
                     if !self.0.insert(path.clone()) {
-                        return Err(format!("duplicate entries for key {}", shown(path)));
+                        let key = path.pop().unwrap_or_default();
+                        return Err(format!("{}: duplicate entries for key {}", shown(path), shown(&[key])));
                     }
                     self.collect(Shape::Object(item), Type::named(item), one, path, ignored)?;
                     path.pop();
@@ -126,9 +127,13 @@ pub fn item_step<'a>(item: &Value, keys: &[&'a str]) -> Result<String, &'a str> 
     let mut id = Map::new();
     for key in keys {
         let value = match &item[*key] {
-            // The only key with a default in the schema.
-            Value::Null if *key == "protocol" => "TCP".into(),
-            Value::Null => return Err(key),
+            // The defaults of the schema.
+            Value::Null => match *key {
+                "protocol" => "TCP".into(),
+                "containerPort" | "port" => 0.into(),
+                "name" | "type" | "mountPath" | "devicePath" | "ip" | "topologyKey" | "uid" => "".into(),
+                key => return Err(key),
+            },
             value => value.clone(),
         };
         id.insert((*key).to_owned(), value);
@@ -187,8 +192,10 @@ mod tests {
     #[test]
     fn items_need_their_keys() {
         let kind = Type::of(find_kind("v1", "Pod").unwrap());
+        let of = |pod: &Value| FieldSet::of(kind, pod, &|_| false);
         let error =
-            FieldSet::of(kind, &json!({"spec": {"containers": [{"image": "1"}]}}), &|_| false).unwrap_err();
-        assert!(error.starts_with(".spec.containers: element 0: associative list with keys"), "{error}");
+            of(&json!({"spec": {"topologySpreadConstraints": [{"topologyKey": "zone"}]}})).unwrap_err();
+        assert!(error.starts_with(".spec.topologySpreadConstraints: element 0: associative list"), "{error}");
+        assert!(of(&json!({"spec": {"containers": [{"image": "1"}]}})).is_ok(), "the schema has a default");
     }
 }

@@ -115,7 +115,8 @@ pub fn apply(
             "failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {detail}"
         ))
     };
-    if let Some(field) = validate::unknown_fields(resource, config).first() {
+    let unknown = validate::drop_unknown(resource, &mut config.clone()).map_err(typed_patch)?;
+    if let Some(field) = unknown.first() {
         return Err(typed_patch(format!(".{field}: field not declared in schema")));
     }
     let mut config = config.clone();
@@ -128,7 +129,7 @@ pub fn apply(
     let live = live.unwrap_or(&empty);
     let mut entries = entries(live);
     if entries.is_empty() && live["metadata"].get("uid").is_some() {
-        entries.push(updates::before_first_apply(resource, live, options.now));
+        entries.push(updates::before_first_apply(resource, live));
     }
     let conflicts = conflicts(kind, live, &config, &wanted, &entries, options);
     if !conflicts.is_empty() {

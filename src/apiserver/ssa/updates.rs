@@ -79,14 +79,14 @@ pub fn record(resource: &Resource, old: Option<&Value>, new: &mut Value, by: &Wr
 }
 
 /// The entry of what an object without managed fields had before its first apply.
-pub fn before_first_apply(resource: &Resource, live: &Value, now: &str) -> Entry {
+pub fn before_first_apply(resource: &Resource, live: &Value) -> Entry {
     let empty = json!({});
     let has_status = resource.has_status();
     let ignored = |path: &[String]| unowned(path) || path.len() == 1 && path[0] == "f:status" && has_status;
     let version = resource.api_version();
     let layout = Layout::get().find(&version, resource.kind);
     let set = changes(Type::of(resource), layout, &empty, live, &ignored).set;
-    Entry::update(BEFORE_FIRST_APPLY, &version, "", Some(now.to_owned()), set)
+    Entry::update(BEFORE_FIRST_APPLY, &version, "", None, set)
 }
 
 /// Folds the oldest ordinary writes into one entry per version until there are few enough.

@@ -222,7 +222,7 @@ fn binding(object: &Value, now: Timestamp) -> Vec<Value> {
             .map(|it| {
                 let name = it["name"].as_str().unwrap_or_default();
                 match (kind, it["namespace"].as_str()) {
-                    ("ServiceAccount", Some(namespace)) => format!("{namespace}/{name}"),
+                    ("ServiceAccount", namespace) => format!("{}/{name}", namespace.unwrap_or_default()),
                     _ => name.to_owned(),
                 }
             })

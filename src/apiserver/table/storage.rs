@@ -148,7 +148,7 @@ pub fn class(object: &Value, now: Timestamp) -> Vec<Value> {
         text_or(&object["provisioner"], ""),
         text_or(&object["reclaimPolicy"], "Delete"),
         text_or(&object["volumeBindingMode"], "<unset>"),
-        (object["allowVolumeExpansion"] == true).to_string().into(),
+        (object["allowVolumeExpansion"] == true).into(),
         created(object, now),
     ]
 }

@@ -10,8 +10,8 @@ pub const STATEFUL_SET: &[Column] =
 pub const DEPLOYMENT: &[Column] = &[
     NAME,
     Column::text("Ready", "Number of the pod with ready state."),
-    Column::number("Up-to-date", "Pods that run the newest template."),
-    Column::number("Available", "Pods that have been ready long enough."),
+    Column::text("Up-to-date", "Pods that run the newest template."),
+    Column::text("Available", "Pods that have been ready long enough."),
     AGE,
     CONTAINERS,
     IMAGES,

@@ -33,10 +33,12 @@ async fn pods_are_deleted_gracefully() {
     };
     assert_eq!(status_of(api.delete("a", &wrong).await), (409, "Conflict".into()));
     let gone = api.delete("a", &DeleteParams::default().grace_period(0)).await.unwrap();
-    assert!(gone.is_right(), "immediate removal answers with a Status");
+    assert!(gone.is_left(), "immediate removal of a pod answers with the pod");
     assert!(api.get_opt("a").await.unwrap().is_none());
     let _: Pod = fixture.create(pod("idle")).await;
-    assert!(api.delete("idle", &DeleteParams::default()).await.unwrap().is_right());
+    assert!(api.delete("idle", &DeleteParams::default()).await.unwrap().is_left());
+    let _: ConfigMap = fixture.create(config_map("a", "1")).await;
+    assert!(fixture.config_maps().delete("a", &DeleteParams::default()).await.unwrap().is_right());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid("spec.minReplicas", min, "must be greater than or equal to 1"));
     }
     if max < 1 {
-        errors.push(FieldError::invalid("spec.maxReplicas", max, "must be greater than 0"));
+        errors.push(FieldError::required("spec.maxReplicas", "must be set and greater than 0"));
     }
     if max < min {
         let detail = "must be greater than or equal to `minReplicas`";
@@ -29,6 +29,11 @@ pub fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
     }
     required(&spec["scaleTargetRef"], "kind", "spec.scaleTargetRef.kind", errors);
     required(&spec["scaleTargetRef"], "name", "spec.scaleTargetRef.name", errors);
+    let version = text(&spec["scaleTargetRef"]["apiVersion"]);
+    if version.is_empty() {
+        let detail = "apiVersion must specify API group";
+        errors.push(FieldError::invalid("spec.scaleTargetRef.apiVersion", version, detail));
+    }
     for (index, metric) in list(&spec["metrics"]).iter().enumerate() {
         metric_spec(metric, &format!("spec.metrics[{index}]"), errors);
     }

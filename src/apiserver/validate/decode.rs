@@ -108,6 +108,36 @@ pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
     found
 }
 
+/// Removes the fields the kind's type does not have and names them; the message of the decoder if it does not decode.
+pub fn drop_unknown(resource: &Resource, object: &mut Value) -> Result<Vec<String>, String> {
+    let given = prepared(resource, object);
+    let mut found = Vec::new();
+    if let Some(known) = round_trip(resource, given.clone()) {
+        compare(&given, &known?, "", &mut found);
+    }
+    if !found.is_empty() {
+        drop_paths(object, "", &found);
+    }
+    Ok(found)
+}
+
+fn drop_paths(value: &mut Value, path: &str, doomed: &[String]) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !doomed.contains(&joined(path, key)));
+            for (key, value) in map.iter_mut() {
+                drop_paths(value, &joined(path, key), doomed);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter_mut().enumerate() {
+                drop_paths(value, &format!("{path}[{index}]"), doomed);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn compare(given: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
     match (given, known) {
         (Value::Object(given), Value::Object(known)) => {
@@ -153,6 +183,10 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "creationTimestamp": null, "labels": {"x": "y"}}, "spec": {"foo": 1,
             "containers": [{"name": "a", "bar": {}, "command": [], "env": [], "resources": {}}]}, "status": {}});
         assert_eq!(unknown_fields(resource, &object), ["spec.containers[0].bar", "spec.foo"]);
+        let mut pruned = object.clone();
+        assert_eq!(drop_unknown(resource, &mut pruned).unwrap().len(), 2);
+        assert_eq!(unknown_fields(resource, &pruned), [""; 0]);
+        assert_eq!(pruned["metadata"], object["metadata"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn slice(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::too_many(format!("{field}.addresses"), addresses.len(), MAX_ADDRESSES));
         }
         for (inner, address) in addresses.iter().enumerate() {
-            slice_address(text(address), kind, &format!("{field}.addresses[{inner}]"), errors);
+            slice_address(text(address), kind, &format!("{field}.addresses"), inner, errors);
         }
         let hostname = text(&endpoint["hostname"]);
         if !endpoint["hostname"].is_null() {
@@ -72,7 +72,9 @@ pub fn slice(object: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn slice_address(address: &str, kind: &str, field: &str, errors: &mut Vec<FieldError>) {
+/// What is wrong with the type of an address is said of the list, what is wrong with its value of the address.
+fn slice_address(address: &str, kind: &str, list: &str, inner: usize, errors: &mut Vec<FieldError>) {
+    let field = &format!("{list}[{inner}]");
     match (kind, address.parse::<IpAddr>()) {
         ("FQDN", _) => {
             let name = address.strip_suffix('.').unwrap_or(address);
@@ -82,7 +84,7 @@ fn slice_address(address: &str, kind: &str, field: &str, errors: &mut Vec<FieldE
             errors.extend(special(ip).map(|it| FieldError::invalid(field, address, it)));
         }
         ("IPv4", _) => errors.push(FieldError::invalid(field, address, "must be an IPv4 address")),
-        ("IPv6", _) => errors.push(FieldError::invalid(field, address, "must be an IPv6 address")),
+        ("IPv6", _) => errors.push(FieldError::invalid(list, address, "must be an IPv6 address")),
         _ => {}
     }
 }

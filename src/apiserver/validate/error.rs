@@ -52,10 +52,9 @@ impl FieldError {
         Self::new(FieldErrorReason::Invalid, field, value.into(), detail)
     }
 
-    /// `Unsupported value: "x": supported values: "a", "b"`; `supported` is sorted as upstream does.
+    /// `Unsupported value: "x": supported values: "a", "b"`; `supported` in upstream's order.
     pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let mut names: Vec<String> = supported.iter().map(|it| format!("{it:?}")).collect();
-        names.sort_unstable();
+        let names: Vec<String> = supported.iter().map(|it| format!("{it:?}")).collect();
         let detail =
             if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
         Self::new(FieldErrorReason::NotSupported, field, value.into(), detail)
@@ -156,7 +155,7 @@ mod tests {
             (FieldError::required("spec.selector", ""), "spec.selector: Required value", "FieldValueRequired"),
             (FieldError::required("data", "data is mandatory"), "data: Required value: data is mandatory", "FieldValueRequired"),
             (FieldError::invalid("spec.replicas", -1, "must be greater than or equal to 0"), "spec.replicas: Invalid value: -1: must be greater than or equal to 0", "FieldValueInvalid"),
-            (FieldError::not_supported("spec.type", "X", &["b", "a"]), r#"spec.type: Unsupported value: "X": supported values: "a", "b""#, "FieldValueNotSupported"),
+            (FieldError::not_supported("spec.type", "X", &["b", "a"]), r#"spec.type: Unsupported value: "X": supported values: "b", "a""#, "FieldValueNotSupported"),
             (FieldError::forbidden("spec", "no"), "spec: Forbidden: no", "FieldValueForbidden"),
             (FieldError::duplicate("spec.ports[1].name", "a"), r#"spec.ports[1].name: Duplicate value: "a""#, "FieldValueDuplicate"),
             (FieldError::too_long("metadata.annotations", 262_144), "metadata.annotations: Too long: may not be more than 262144 bytes", "FieldValueTooLong"),

@@ -40,10 +40,18 @@ pub fn check(resource: &Resource, object: &Value) -> Vec<FieldError> {
 
 fn name_grammar(resource: &Resource) -> fn(&str) -> Vec<String> {
     match (resource.group, resource.kind) {
-        ("", "Namespace") | ("apps", "StatefulSet") => names::dns_label,
-        ("", "Service") => names::dns_1035_label,
+        ("", "Namespace" | "Service") => names::dns_label,
+        ("apps", "StatefulSet") => label_without_dots,
         ("rbac.authorization.k8s.io", _) => path_segment,
         _ => names::dns_subdomain,
+    }
+}
+
+/// A label; dots alone have a message of their own.
+fn label_without_dots(name: &str) -> Vec<String> {
+    match names::dns_subdomain(name) {
+        complaints if complaints.is_empty() && name.contains('.') => vec!["must not contain dots".to_owned()],
+        _ => names::dns_label(name),
     }
 }
 
@@ -77,7 +85,7 @@ pub fn annotations(annotations: &Value, field: &str, errors: &mut Vec<FieldError
 
 fn owners(owners: &[Value], errors: &mut Vec<FieldError>) {
     let field = "metadata.ownerReferences";
-    for (index, owner) in owners.iter().enumerate() {
+    for owner in owners {
         for (key, complaint) in [
             ("apiVersion", "version must not be empty"),
             ("kind", "must not be empty"),
@@ -85,11 +93,7 @@ fn owners(owners: &[Value], errors: &mut Vec<FieldError>) {
             ("uid", "must not be empty"),
         ] {
             if text(&owner[key]).is_empty() {
-                errors.push(FieldError::invalid(
-                    format!("{field}[{index}].{key}"),
-                    text(&owner[key]),
-                    complaint,
-                ));
+                errors.push(FieldError::invalid(format!("{field}.{key}"), text(&owner[key]), complaint));
             }
         }
     }

@@ -20,7 +20,7 @@ mod workload;
 
 use crate::apiserver::resources::Resource;
 use crate::model::names;
-pub use decode::{decode_check, unknown_fields};
+pub use decode::{decode_check, drop_unknown, unknown_fields};
 pub use error::{FieldError, FieldErrorReason};
 use serde_json::Value;
 
@@ -40,6 +40,8 @@ pub fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> 
     match (resource.group, resource.kind) {
         // What a bound Pod carries was right when it was made, or was filled in by others.
         ("", "Pod") => pod::update(old, new, &mut errors),
+        // A slice of another type would complain about each of its addresses.
+        ("discovery.k8s.io", "EndpointSlice") if old["addressType"] != new["addressType"] => {}
         _ => body(resource, new, &mut errors),
     }
     match (resource.group, resource.kind) {
@@ -65,7 +67,10 @@ pub fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> 
         ("storage.k8s.io", "StorageClass") => {
             for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
                 if old.get(field) != new.get(field) {
-                    errors.push(FieldError::forbidden(field, "updates to this field are forbidden."));
+                    errors.push(match field {
+                        "provisioner" => FieldError::invalid(field, new[field].clone(), IMMUTABLE),
+                        _ => FieldError::forbidden(field, "updates to this field are forbidden."),
+                    });
                 }
             }
         }

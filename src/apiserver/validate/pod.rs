@@ -14,6 +14,11 @@ pub fn spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (index, volume) in list(&spec["volumes"]).iter().enumerate() {
         let field = format!("{path}.volumes[{index}].name");
         unique_label(volume, &field, &mut volumes, errors);
+        let sources = volume.as_object().into_iter().flatten().filter(|it| it.0 != "name" && !it.1.is_null());
+        for (source, _) in sources.skip(1) {
+            let detail = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(format!("{path}.volumes[{index}].{source}"), detail));
+        }
     }
     if list(&spec["containers"]).is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
@@ -30,13 +35,13 @@ pub fn spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     one_of(
         &spec["restartPolicy"],
         &format!("{path}.restartPolicy"),
-        &["Always", "Never", "OnFailure"],
+        &["Always", "OnFailure", "Never"],
         errors,
     );
     one_of(
         &spec["dnsPolicy"],
         &format!("{path}.dnsPolicy"),
-        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         errors,
     );
     if spec["dnsPolicy"] == "None" && list(&spec["dnsConfig"]["nameservers"]).is_empty() {
@@ -46,11 +51,6 @@ pub fn spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         ));
     }
     metadata::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), errors);
-    non_negative(
-        &spec["terminationGracePeriodSeconds"],
-        format!("{path}.terminationGracePeriodSeconds"),
-        errors,
-    );
     if spec["activeDeadlineSeconds"].as_i64().is_some_and(|it| it < 1) {
         errors.push(FieldError::invalid(
             format!("{path}.activeDeadlineSeconds"),

@@ -34,6 +34,11 @@ pub fn check(object: &Value, errors: &mut Vec<FieldError>) {
         }
         _ => {}
     }
+    let inside = matches!(kind, "ClusterIP" | "ExternalName") && list(&spec["externalIPs"]).is_empty();
+    if inside && spec["externalTrafficPolicy"] == "Local" {
+        let detail = "may only be set for externally-accessible services";
+        errors.push(FieldError::invalid("spec.externalTrafficPolicy", "Local", detail));
+    }
     if !address.is_empty()
         && !headless
         && kind != "ExternalName"

@@ -44,7 +44,10 @@ pub fn check(resource: &Resource, old: &Value, new: &Value, errors: &mut Vec<Fie
         errors.push(FieldError::invalid(format!("status.{key}"), number(key), TOO_MANY));
     }
     if number("availableReplicas") > number("readyReplicas") {
-        let detail = "cannot be greater than status.readyReplicas";
+        let detail = match resource.kind {
+            "StatefulSet" => "cannot be greater than status.readyReplicas",
+            _ => "cannot be greater than readyReplicas",
+        };
         errors.push(FieldError::invalid("status.availableReplicas", number("availableReplicas"), detail));
     }
     let before = old["status"]["collisionCount"].as_i64();

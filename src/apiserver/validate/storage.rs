@@ -127,11 +127,40 @@ pub fn config(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
             size += text(value).len();
         }
     }
+    for key in object["data"].as_object().into_iter().flatten().map(|it| it.0) {
+        if object["binaryData"].get(key).is_some() {
+            let detail = "duplicate of key present in binaryData";
+            errors.push(FieldError::invalid(format!("data[{key}]"), key.as_str(), detail));
+        }
+    }
+    if resource.kind == "Secret" {
+        secret_type(object, errors);
+    }
     // A Secret's text is base64: four characters for three bytes.
     let size = if resource.kind == "Secret" { size / 4 * 3 } else { size };
     if size > MAX_CONFIG {
         let field = if resource.kind == "Secret" { "data" } else { "" };
         errors.push(FieldError::too_long(field, MAX_CONFIG));
+    }
+}
+
+/// The keys that the type of a Secret asks for.
+fn secret_type(object: &Value, errors: &mut Vec<FieldError>) {
+    let data = &object["data"];
+    let mut required = |keys: &[&str]| {
+        for key in keys.iter().filter(|it| data.get(**it).is_none()) {
+            errors.push(FieldError::required(format!("data[{key}]"), ""));
+        }
+    };
+    match text(&object["type"]) {
+        "kubernetes.io/tls" => required(&["tls.crt", "tls.key"]),
+        "kubernetes.io/ssh-auth" => required(&["ssh-privatekey"]),
+        "kubernetes.io/dockerconfigjson" => required(&[".dockerconfigjson"]),
+        "kubernetes.io/dockercfg" => required(&[".dockercfg"]),
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            required(&["username", "password"]);
+        }
+        _ => {}
     }
 }
 

@@ -1,0 +1,381 @@
+//! One list of requests, sent to the embedded API server and to kube-apiserver; the answers have to be the same.
+//!
+//! `tests/fixtures/conformance/*.yaml` holds the cases, `*.json` beside it what kube-apiserver answered, freed of what
+//! differs from run to run. The embedded server is compared with those answers. With `KUBEBUILDER_ASSETS` set, or
+//! `USE_EXISTING_CLUSTER=true` and `KUBECONFIG`, a real one is too; `ORDINAL_RECORD=1` then writes them anew.
+//!
+//! A case is a list of steps `[METHOD, PATH, BODY]`. Paths start at a resource of the case's own namespace or with `/`;
+//! besides the HTTP methods there are MERGE, STRATEGIC, JSONPATCH and APPLY (patches), TABLE and META (GET in that
+//! shape), WATCH (with the number of events to wait for as body) and YAML (POST of text).
+//! What is known to differ is listed in `differences.yaml`, each with its reason, and in docs/API.md.
+
+#[path = "common/cluster.rs"]
+mod cluster;
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cluster::Cluster;
+use http_body_util::BodyExt as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use ordinal::apiserver::{ApiServer, Options};
+use serde_json::{Value, json};
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const META: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+const META_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+
+/// Group and version of each resource that paths may start with.
+const GROUPS: &[(&str, &str)] = &[
+    ("apis/apps/v1", "statefulsets deployments replicasets daemonsets controllerrevisions"),
+    ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    ("apis/batch/v1", "jobs cronjobs"),
+    ("apis/networking.k8s.io/v1", "ingresses networkpolicies"),
+    ("apis/policy/v1", "poddisruptionbudgets"),
+    ("apis/coordination.k8s.io/v1", "leases"),
+    ("apis/discovery.k8s.io/v1", "endpointslices"),
+    ("apis/rbac.authorization.k8s.io/v1", "roles rolebindings"),
+];
+
+struct Target {
+    client: kube::Client,
+    /// Namespaces of this run.
+    prefix: String,
+}
+
+fn folder() -> PathBuf {
+    common::fixture("conformance")
+}
+
+fn url(path: &str, namespace: &str) -> String {
+    let path = &path.replace(' ', "%20");
+    if path.starts_with('/') {
+        return path.replace("{ns}", namespace);
+    }
+    let plural = path.split(['/', '?']).next().unwrap_or_default();
+    let group = GROUPS.iter().find(|it| it.1.split(' ').any(|it| it == plural)).map_or("api/v1", |it| it.0);
+    format!("/{group}/namespaces/{namespace}/{}", path.replace("{ns}", namespace))
+}
+
+impl Target {
+    async fn send(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> http::Response<kube::client::Body> {
+        let mut request =
+            http::Request::builder().method(method).uri(url).header("User-Agent", "conformance/1");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.client.send(request.body(body.into()).expect("a request")).await.expect("an answer")
+    }
+
+    async fn step(&self, step: &Value, namespace: &str) -> Value {
+        let text = |index: usize| step[index].as_str().unwrap_or_default();
+        let (kind, url) = (text(0), url(text(1), namespace));
+        let content = match kind {
+            "MERGE" => "application/merge-patch+json",
+            "STRATEGIC" => "application/strategic-merge-patch+json",
+            "JSONPATCH" => "application/json-patch+json",
+            "APPLY" => "application/apply-patch+yaml",
+            "YAML" => "application/yaml",
+            _ => "application/json",
+        };
+        let method = match kind {
+            "MERGE" | "STRATEGIC" | "JSONPATCH" | "APPLY" => "PATCH",
+            "YAML" => "POST",
+            "TABLE" | "META" | "WATCH" => "GET",
+            method => method,
+        };
+        let mut headers = Vec::new();
+        match kind {
+            "TABLE" => headers.push(("Accept", TABLE)),
+            // Relative paths of collections have no slash.
+            "META" => headers.push(("Accept", if text(1).contains('/') { META } else { META_LIST })),
+            _ => {}
+        }
+        let body = match &step[2] {
+            _ if kind == "WATCH" => Vec::new(),
+            Value::Null => Vec::new(),
+            Value::String(text) => text.replace("{ns}", namespace).into_bytes(),
+            value => value.to_string().replace("{ns}", namespace).into_bytes(),
+        };
+        if !body.is_empty() {
+            headers.push(("Content-Type", content));
+        }
+        let response = self.send(method, &url, &headers, body).await;
+        let code = response.status().as_u16();
+        let warnings: Vec<String> = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .map(|it| it.to_str().unwrap_or_default().to_owned())
+            .collect();
+        let mut answer = json!({"code": code});
+        if !warnings.is_empty() {
+            // Endpoints are as deprecated here as there; only kube-apiserver says so each time.
+            answer["warnings"] = json!(warnings);
+        }
+        if kind == "WATCH" && code == 200 {
+            let wanted = usize::try_from(step[2].as_u64().unwrap_or(1)).unwrap_or(1);
+            answer["events"] = lines(response.into_body(), wanted).await.into();
+        } else {
+            let bytes = response.into_body().collect().await.expect("a whole body").to_bytes();
+            answer["body"] =
+                serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+        }
+        answer
+    }
+
+    /// Runs one case in a namespace of its own and returns what was answered, freed of what differs from run to run.
+    async fn run(&self, index: usize, case: &Value) -> Vec<Value> {
+        let namespace = format!("{}-{index}", self.prefix);
+        let object = json!({"metadata": {"name": namespace}}).to_string().into_bytes();
+        let json = [("Content-Type", "application/json")];
+        let made = self.send("POST", "/api/v1/namespaces", &json, object).await;
+        assert_eq!(made.status(), 201, "a namespace for {}", case["case"]);
+        let mut answers = Vec::new();
+        for step in case["do"].as_array().expect("steps") {
+            let mut answer = self.step(step, &namespace).await;
+            normalize(&mut answer, &namespace);
+            answers.push(answer);
+        }
+        answers
+    }
+}
+
+/// The first `wanted` lines of a stream.
+async fn lines(mut body: kube::client::Body, wanted: usize) -> Vec<Value> {
+    let mut text = Vec::new();
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |it| it));
+            if text.iter().filter(|it| **it == b'\n').count() >= wanted {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
+    text.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice(it).ok()).take(wanted).collect()
+}
+
+/// Puts words in the place of what differs from run to run, and leaves out what no client reads.
+fn normalize(value: &mut Value, namespace: &str) {
+    match value {
+        Value::Object(map) => {
+            for name in ["selfLink", "remainingItemCount"] {
+                map.remove(name);
+            }
+            for (name, value) in map.iter_mut() {
+                let word = match name.as_str() {
+                    "uid" | "resourceVersion" | "continue" => Some(name.to_uppercase()),
+                    "creationTimestamp" | "deletionTimestamp" | "lastTransitionTime" | "startTime"
+                    | "time" => Some("TIME".to_owned()),
+                    "clusterIP" | "nodePort" => Some("ALLOCATED".to_owned()),
+                    _ => None,
+                };
+                match (word, &mut *value) {
+                    (_, Value::String(text)) if text.is_empty() || text == "None" => {}
+                    (Some(word), Value::String(_) | Value::Number(_)) => *value = word.into(),
+                    _ => normalize(value, namespace),
+                }
+                if name == "clusterIPs" && *value != json!(["None"]) {
+                    *value = "ALLOCATED".into();
+                }
+            }
+            // Columns are told by name, type and priority; their descriptions are prose.
+            if map.contains_key("priority") && map.contains_key("format") {
+                map.remove("description");
+            }
+            if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+                // Two of the same second have no order.
+                entries.sort_by_key(|it| it["manager"].to_string());
+            }
+            let ages: Vec<usize> =
+                map.get("columnDefinitions").and_then(Value::as_array).map_or_else(Vec::new, |it| {
+                    it.iter().enumerate().filter(|it| it.1["name"] == "Age").map(|it| it.0).collect()
+                });
+            for row in map.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+                for age in &ages {
+                    row["cells"][*age] = "AGE".into();
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|it| normalize(it, namespace)),
+        Value::String(text) => *text = words(&text.replace(namespace, "NS")),
+        _ => {}
+    }
+}
+
+/// A text with its uids, versions and times replaced.
+fn words(text: &str) -> String {
+    let is_uid = |it: &str| it.len() == 36 && it.bytes().filter(|it| *it == b'-').count() == 4;
+    let word = |it: &str| {
+        let bare = it.trim_matches(['"', '\\', ',', '(', ')', ':', '.']);
+        let word = if is_uid(bare) {
+            "UID"
+        } else if bare.len() == 20 && bare.ends_with('Z') && bare.contains('T') {
+            "TIME"
+        } else if it.starts_with('(') && bare.parse::<u64>().is_ok() {
+            "VERSION"
+        } else if bare.parse::<std::net::Ipv4Addr>().is_ok_and(|it| it.octets()[0] == 10) {
+            "ADDRESS"
+        } else {
+            return it.to_owned();
+        };
+        it.replace(bare, word)
+    };
+    // The difference of two Go structs that some messages end with.
+    let text = text.split("\n@@").next().unwrap_or_default();
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Where two answers differ, as paths with both values.
+fn differences(path: &str, want: &Value, got: &Value, found: &mut BTreeMap<String, String>) {
+    match (want, got) {
+        (Value::Object(want), Value::Object(got)) => {
+            for name in want.keys().chain(got.keys()) {
+                let null = Value::Null;
+                let (want, got) = (want.get(name).unwrap_or(&null), got.get(name).unwrap_or(&null));
+                differences(&format!("{path}/{name}"), want, got, found);
+            }
+        }
+        (Value::Array(want), Value::Array(got)) if want.len() == got.len() => {
+            for (index, (want, got)) in want.iter().zip(got).enumerate() {
+                differences(&format!("{path}/{index}"), want, got, found);
+            }
+        }
+        // Go writes empty values of fields that are not left out; nobody can tell them from absent ones.
+        _ if is_nothing(want) && is_nothing(got) => {}
+        _ if want == got => {}
+        _ => {
+            found.insert(path.to_owned(), format!("kube-apiserver {want}, ours {got}"));
+        }
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_nothing),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Bool(flag) => !flag,
+    }
+}
+
+/// (file, cases) of the whole suite.
+fn suite() -> Vec<(String, Vec<Value>)> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder()).expect("cases").map(|it| it.expect("readable").path()).collect();
+    files.sort();
+    let is_cases =
+        |it: &PathBuf| it.extension().is_some_and(|it| it == "yaml") && !it.ends_with("differences.yaml");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        (name, serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    };
+    files.into_iter().filter(is_cases).map(read).collect()
+}
+
+fn recorded(file: &str) -> BTreeMap<String, Value> {
+    let text =
+        std::fs::read_to_string(folder().join(format!("{file}.json"))).unwrap_or_else(|_| "{}".to_owned());
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Compares every answer; (cases, differences that no rule explains, rules that explained one).
+async fn compare(target: &Target, rules: &[Value]) -> (usize, Vec<String>, Vec<usize>) {
+    let (mut count, mut wrong, mut used) = (0, Vec::new(), Vec::new());
+    for (file, cases) in suite() {
+        let recorded = recorded(&file);
+        for case in &cases {
+            let name = case["case"].as_str().expect("a name");
+            let got = target.run(count, case).await;
+            count += 1;
+            let Some(want) = recorded.get(name) else {
+                wrong.push(format!("{file}: {name}: not recorded"));
+                continue;
+            };
+            let mut found = BTreeMap::new();
+            differences("", want, &got.into(), &mut found);
+            for (path, text) in found {
+                let explains = |rule: &Value| {
+                    rule["case"].as_str().is_none_or(|it| it == name)
+                        && path.contains(rule["path"].as_str().unwrap_or("?"))
+                        && rule["says"].as_str().is_none_or(|it| text.contains(it))
+                };
+                match rules.iter().position(explains) {
+                    Some(index) => used.push(index),
+                    None => wrong.push(format!("{file}: {name}: {path}: {text}")),
+                }
+            }
+        }
+    }
+    (count, wrong, used)
+}
+
+#[tokio::test]
+async fn the_embedded_server_answers_like_kube_apiserver() {
+    // Its loops do not run: kube-apiserver alone has no garbage collector either.
+    let server = ApiServer::new(Options { protect_storage: true, ..Options::default() });
+    let target = Target { client: kube::Client::new(server.router(), "default"), prefix: "case".to_owned() };
+    let text = std::fs::read_to_string(folder().join("differences.yaml")).expect("readable");
+    let rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
+    let (count, wrong, used) = compare(&target, &rules).await;
+    assert!(wrong.is_empty(), "{} differences in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
+    let unused: Vec<_> = rules.iter().enumerate().filter(|it| !used.contains(&it.0)).map(|it| it.1).collect();
+    assert!(unused.is_empty(), "these differences are gone: {unused:?}");
+    println!("{count} cases, {} known differences", rules.len());
+}
+
+/// The recorded answers are those of kube-apiserver.
+#[tokio::test]
+async fn kube_apiserver_still_answers_so() {
+    let existing = std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|it| it == "true");
+    let cluster = (!existing && cluster::assets().is_some()).then(Cluster::start);
+    let path = match &cluster {
+        Some(cluster) => cluster.kubeconfig(),
+        None if existing => PathBuf::from(std::env::var_os("KUBECONFIG").expect("KUBECONFIG")),
+        None => {
+            println!("SKIPPED: KUBEBUILDER_ASSETS is not set");
+            return;
+        }
+    };
+    let file = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    let client = kube::Client::try_from(config.expect("a kubeconfig")).expect("a client");
+    let prefix = format!("case-{}", std::process::id());
+    let target = Target { client, prefix };
+    if std::env::var_os("ORDINAL_RECORD").is_some() {
+        let mut count = 0;
+        for (file, cases) in suite() {
+            let mut answers = BTreeMap::new();
+            for case in &cases {
+                answers
+                    .insert(case["case"].as_str().expect("a name").to_owned(), target.run(count, case).await);
+                count += 1;
+            }
+            let lines: Vec<String> = answers
+                .iter()
+                .map(|(name, answers)| {
+                    let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+                    format!("{}: [\n{}\n]", json!(name), answers.join(",\n"))
+                })
+                .collect();
+            let text = format!("{{\n{}\n}}\n", lines.join(",\n"));
+            std::fs::write(folder().join(format!("{file}.json")), text).expect("written");
+        }
+        println!("{count} cases recorded");
+        return;
+    }
+    let (count, wrong, _) = compare(&target, &[]).await;
+    assert!(wrong.is_empty(), "{} differences in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
+}
