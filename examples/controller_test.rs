@@ -23,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The code under test.
 mod copier {
-    use super::*;
+    use super::{
+        Action, Api, Arc, Client, ConfigMap, Controller, Duration, Patch, PatchParams, Resource, ResourceExt,
+        Secret, StreamExt, json, watcher,
+    };
 
     async fn reconcile(map: Arc<ConfigMap>, client: Arc<Client>) -> Result<Action, kube::Error> {
         let secrets: Api<Secret> = Api::default_namespaced((*client).clone());

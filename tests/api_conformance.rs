@@ -155,7 +155,7 @@ async fn lines(mut body: kube::client::Body, wanted: usize) -> Vec<Value> {
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
             text.extend_from_slice(frame.data_ref().map_or(&[][..], |it| it));
-            if text.iter().filter(|it| **it == b'\n').count() >= wanted {
+            if text.split(|it| *it == b'\n').count() > wanted {
                 break;
             }
         }

@@ -165,10 +165,7 @@ impl Seen {
     /// `None` for paths outside the resources, such as discovery.
     fn read(method: &Method, uri: &http::Uri) -> Option<Self> {
         let segments: Vec<&str> = uri.path().split('/').filter(|it| !it.is_empty()).collect();
-        let rest = match segments.as_slice() {
-            ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
-            _ => return None,
-        };
+        let (["api", _, rest @ ..] | ["apis", _, _, rest @ ..]) = segments.as_slice() else { return None };
         let rest = match rest {
             ["namespaces", _, rest @ ..] if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) => {
                 rest
