@@ -194,7 +194,7 @@ fn normalize(value: &mut Value, namespace: &str) {
             }
             if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
                 // Two of the same second have no order.
-                entries.sort_by_key(|it| it["manager"].to_string());
+                entries.sort_by_key(|it| (it["manager"].to_string(), it["subresource"].to_string()));
             }
             let ages: Vec<usize> =
                 map.get("columnDefinitions").and_then(Value::as_array).map_or_else(Vec::new, |it| {
