@@ -1,5 +1,6 @@
-//! Every write of a rollout meets every fault, and every view of the cluster breaks at every write: the controllers as they run, the embedded API server behind a client that
-//! fails on purpose, the simulated node, and a clock that only moves when nothing else does.
+//! Every write of a rollout meets every fault, and every view of the cluster breaks at every write: the controllers as they
+//! run, the embedded API server behind a client that fails on purpose, the simulated node, and a clock that only moves when
+//! nothing else does.
 //!
 //! After each write that gets through, the objects are judged: sets ask for no more than replicas + surge, no set has more
 //! pods than it was ever allowed, and no deletion of ours leaves fewer available pods than the strategy promises. In the
@@ -44,12 +45,9 @@ enum Fault {
     TooMany,
     /// 403.
     Forbidden,
-    /// The process hangs; its successor is at work when the write arrives after all, as that of a leader that lost its
-    /// Lease meanwhile.
-    Late,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 8] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::TimeoutCommitted,
@@ -58,7 +56,6 @@ const FAULTS: [Fault; 9] = [
     Fault::InternalError,
     Fault::TooMany,
     Fault::Forbidden,
-    Fault::Late,
 ];
 
 /// What happens to the watch of one kind.
@@ -76,8 +73,6 @@ const VIEWS: [View; 3] = [View::Silent, View::Cut, View::Expired];
 const STREAMS: [&str; 3] = ["pods", "replicasets", "deployments"];
 /// Longer than every retry of the controllers that could make up for it in time.
 const SILENCE: Duration = Duration::from_secs(20);
-/// When a late write arrives.
-const LATE: Duration = Duration::from_secs(3);
 
 /// What goes wrong in one history, and at which write.
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +88,6 @@ struct Record {
     trap: Option<Trap>,
     /// What every open watch is told when its time has come.
     watches: Option<(&'static str, View)>,
-    /// Pods a set may have beyond its size: what a late write brings.
-    spare: usize,
     broken: Vec<String>,
     log: Vec<String>,
 }
@@ -153,7 +146,6 @@ impl Gateway {
                 }
                 _ => None,
             };
-            record.spare += usize::from(fault == Some(Fault::Late));
             record.log.push(format!(
                 "{index} {method} {path} {}",
                 fault.map_or_else(String::new, |it| format!("{it:?}"))
@@ -169,15 +161,6 @@ impl Gateway {
             Some(Fault::CrashAfter) => {
                 self.send(request).await?;
                 self.judge(&method, &path, &owner).await;
-                die().await
-            }
-            Some(Fault::Late) => {
-                let gateway = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(LATE).await; // allow-sleep: the clock is paused
-                    let _ = gateway.send(request).await;
-                    gateway.judge(&method, &path, &owner).await;
-                });
                 die().await
             }
             Some(Fault::TimeoutLost) => Err("deadline has elapsed".into()),
@@ -249,7 +232,6 @@ impl Gateway {
         let pods = self.list("/api/v1/namespaces/default/pods").await;
         let replicas = web["spec"]["replicas"].as_u64().unwrap_or(1);
         let asked: u64 = sets.iter().filter_map(|it| it["spec"]["replicas"].as_u64()).sum();
-        let spare = self.record.lock().unwrap().spare as u64;
         let mut broken = Vec::new();
         let sized = path.contains("/replicasets") && !path.ends_with("/status");
         let scaled_down = sets.iter().any(|it| {
@@ -264,7 +246,7 @@ impl Gateway {
             let owned = |it: &&Value| it["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"];
             let have = pods.iter().filter(active).filter(owned).count() as u64;
             let may = set["spec"]["replicas"].as_u64().unwrap_or(0);
-            if *method == Method::POST && path.ends_with("/pods") && have > may + spare {
+            if *method == Method::POST && path.ends_with("/pods") && have > may {
                 broken.push(format!("{} has {have} pods and may have {may}", set["metadata"]["name"]));
             }
         }
