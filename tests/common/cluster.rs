@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::{KUBECTL_DELETE, Kubectl, Ordinal, kubectls};
-pub use real::assets;
-use real::{Real, Setup};
+use real::{Real, Setup, assets};
 
 /// The manifests of deploy/.
 pub const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
