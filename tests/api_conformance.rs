@@ -331,7 +331,8 @@ async fn the_embedded_server_answers_like_kube_apiserver() {
     let rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
     let (count, wrong, used) = compare(&target, &rules).await;
     assert!(wrong.is_empty(), "{} differences in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
-    let unused: Vec<_> = rules.iter().enumerate().filter(|it| !used.contains(&it.0)).map(|it| it.1).collect();
+    let unused = rules.iter().enumerate().filter(|it| !used.contains(&it.0)).map(|it| it.1);
+    let unused: Vec<_> = unused.filter(|it| it["sometimes"] != true).collect();
     assert!(unused.is_empty(), "these differences are gone: {unused:?}");
     println!("{count} cases, {} known differences", rules.len());
 }
@@ -340,7 +341,7 @@ async fn the_embedded_server_answers_like_kube_apiserver() {
 #[tokio::test]
 async fn kube_apiserver_still_answers_so() {
     let existing = std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|it| it == "true");
-    let cluster = (!existing && cluster::assets().is_some()).then(Cluster::start);
+    let cluster = (!existing && cluster::real::assets().is_some()).then(Cluster::start);
     let path = match &cluster {
         Some(cluster) => cluster.kubeconfig(),
         None if existing => PathBuf::from(std::env::var_os("KUBECONFIG").expect("KUBECONFIG")),

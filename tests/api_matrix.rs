@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Kubectl, Ordinal, finish, fixture, kubectls};
+use common::{Kubectl, Ordinal, finish, fixture, kubectls, wait_for};
 
 /// One command line, what it has to print (on stdout or stderr), and the first version that knows it.
 type Line = (&'static str, &'static [&'static str], u32);
@@ -27,7 +27,7 @@ const LINES: &[Line] = &[
     ("create service nodeport np --tcp=80", &["service/np created"], 0),
     ("create service externalname en --external-name=example.com", &["service/en created"], 0),
     ("create job once --image=busybox -- true", &["job.batch/once created"], 0),
-    ("create cronjob often --image=busybox --schedule=@hourly -- true", &["cronjob.batch/often created"], 20),
+    ("create cronjob often --image=busybox --schedule=@hourly -- true", &["cronjob.batch/often created"], 21),
     ("create role reader --verb=get --resource=pods", &["role.rbac.authorization.k8s.io/reader created"], 0),
     ("create rolebinding reader --role=reader --serviceaccount=default:robot", &["rolebinding.rbac.authorization.k8s.io/reader created"], 0),
     ("create clusterrole reader --verb=get --resource=nodes", &["clusterrole.rbac.authorization.k8s.io/reader created"], 0),
@@ -82,7 +82,7 @@ const LINES: &[Line] = &[
     ("get pod p -o go-template={{.metadata.name}}", &["p"], 0),
     ("get pod p -o yaml --show-managed-fields", &["manager: kubectl-run"], 21),
     // Older ones leave out the path of the server's URL.
-    ("get --raw /healthz", &["ok"], 32),
+    ("get --raw /healthz", &["ok"], 37),
     ("!get pod nope", &["pods \"nope\" not found"], 0),
     ("!get widgets", &["the server doesn't have a resource type \"widgets\""], 0),
     ("describe pod web-0", &["Controlled By:", "StatefulSet/web", "Events:"], 0),
@@ -218,7 +218,14 @@ fn run(binary: &Path) -> (u32, usize, Vec<String>) {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut command = kubectl.command_args(&args);
         command.env("KUBE_EDITOR", "sed -i s/black/white/");
-        let output = finish(command);
+        let mut output = finish(command);
+        // The first samples come a while after the pods.
+        if line.starts_with("top ") {
+            output = wait_for("metrics", || {
+                let output = finish(kubectl.command_args(&args));
+                if output.status.success() { Ok(output) } else { Err(format!("{output:?}")) }
+            });
+        }
         let said =
             [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
         let missing: Vec<_> = wants.iter().filter(|it| **it != "-" && !said.contains(**it)).collect();

@@ -70,9 +70,10 @@ async fn connection(stream: TcpStream, router: axum::Router, shutdown: Cancellat
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     // The first bytes tell the protocol, and only after them hyper's own timeout begins.
+    let mut byte = [0];
     tokio::select! {
-        first = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => {
-            if !matches!(first, Ok(Ok(()))) {
+        first = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut byte)) => {
+            if !matches!(first, Ok(Ok(1))) {
                 return;
             }
         }

@@ -128,7 +128,7 @@ async fn absurd_requests() {
     #[rustfmt::skip]
     let patches: &[(&str, &str, u16)] = &[
         (json_patch, "{}", 400),
-        (json_patch, r#"[{"op":"zap"}]"#, 400),
+        (json_patch, r#"[{"op":"zap"}]"#, 422),
         (json_patch, r#"[{"op":"remove","path":"/metadata"}]"#, 400),
         (json_patch, r#"[{"op":"replace","path":"","value":5}]"#, 400),
         (json_patch, r#"[{"op":"replace","path":"/metadata","value":5}]"#, 400),
@@ -136,7 +136,7 @@ async fn absurd_requests() {
         (merge,      "[]", 400),
         (merge,      r#"{"metadata":null}"#, 400),
         (merge,      r#"{"metadata":"x"}"#, 400),
-        (merge,      r#"{"data":{"a":5}}"#, 400),
+        (merge,      r#"{"data":{"a":5}}"#, 422),
         (strategic,  "5", 400),
         (strategic,  r#"{"metadata":{"labels":{"$patch":"zap"}}}"#, 400),
         (apply,      "", 400),
