@@ -217,8 +217,6 @@ mod tests {
             (name == "sim-0").then(|| {
                 Arc::new(NodeView {
                     name: name.into(),
-                    uid: "n".into(),
-                    resource_version: 1,
                     zone: Some("a".into()),
                     ready: true,
                     milli_cpu: 1000,

@@ -24,7 +24,6 @@ pub mod mirroring;
 pub mod model;
 pub mod narrow;
 mod object;
-mod objects;
 pub mod plan;
 mod reconcile;
 pub mod spacing;

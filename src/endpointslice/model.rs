@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::k8s::watch::{Cached, parse_version};
+use crate::k8s::watch::parse_version;
 use crate::model::ObjectKey;
 
 /// Label that names the controller of a slice.
@@ -145,8 +145,6 @@ pub struct ServiceView {
     pub key: ObjectKey,
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: u64,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec.selector`; empty when this controller does not manage the Service.
@@ -189,8 +187,6 @@ pub struct PodView {
     pub key: ObjectKey,
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: u64,
     /// `metadata.labels`.
     pub labels: Labels,
     /// `status.podIPs`, parsed.
@@ -218,10 +214,6 @@ pub struct PodView {
 pub struct NodeView {
     /// Name; Nodes have no namespace.
     pub name: String,
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: u64,
     /// Its topology zone.
     pub zone: Option<String>,
     /// Condition Ready is True.
@@ -368,67 +360,9 @@ impl ServiceView {
     }
 }
 
-impl PodView {
-    /// Whether the two views of one pod give the same endpoints; all but the resourceVersion counts.
-    pub fn same_endpoints(&self, other: &Self) -> bool {
-        self.labels == other.labels
-            && self.ips == other.ips
-            && self.ready == other.ready
-            && self.ready_since == other.ready_since
-            && self.terminating == other.terminating
-            && self.terminal == other.terminal
-            && self.node_name == other.node_name
-            && self.uid == other.uid
-            && self.hostname == other.hostname
-            && self.subdomain == other.subdomain
-            && self.ports == other.ports
-    }
-}
-
-impl Cached for ServiceView {
-    fn key(&self) -> ObjectKey {
-        self.key.clone()
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> u64 {
-        self.resource_version
-    }
-}
-
-impl Cached for PodView {
-    fn key(&self) -> ObjectKey {
-        self.key.clone()
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> u64 {
-        self.resource_version
-    }
-}
-
-impl Cached for NodeView {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new("", self.name.clone())
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> u64 {
-        self.resource_version
-    }
-}
-
-impl Cached for SliceView {
-    fn key(&self) -> ObjectKey {
-        self.key.clone()
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> u64 {
+impl SliceView {
+    /// `metadata.resourceVersion` as a number, 0 if it is none.
+    pub fn resource_version(&self) -> u64 {
         parse_version(Some(&self.version))
     }
 }

@@ -24,7 +24,6 @@ use super::model::{
     CONTROLLER, Conditions, Endpoint, Family, Hints, MANAGED_BY, NamedPort, NodeView, PodView, Port, PortSet,
     SERVICE_NAME, ServicePort, ServiceView, SliceView, Target, TargetPort, Topology,
 };
-use crate::k8s::watch::parse_version;
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;
 
@@ -313,7 +312,6 @@ impl Kind for ServiceView {
             has_selector: spec.selector.as_ref().is_some_and(|it| !it.is_empty()),
             selector: spec.selector.filter(|_| !external).unwrap_or_default().into_iter().collect(),
             uid: meta.uid.clone().unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
             labels: meta.labels.clone().unwrap_or_default(),
             created: meta.creation_timestamp.as_ref().map(|it| it.0),
         };
@@ -357,7 +355,6 @@ impl Kind for PodView {
         let view = Self {
             key: meta.key(),
             uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
             labels: meta.labels.unwrap_or_default().into_iter().collect(),
             ips: status
                 .pod_ips
@@ -396,8 +393,6 @@ impl Kind for NodeView {
         let cpu = status.allocatable.and_then(|it| Quantity::from_json(&it.cpu));
         let view = Self {
             name: meta.name.unwrap_or_default(),
-            uid: meta.uid.unwrap_or_default(),
-            resource_version: parse_version(meta.resource_version.as_deref()),
             control_plane: CONTROL_PLANE.iter().any(|it| labels.contains_key(*it)),
             zone: labels.remove(TOPOLOGY_ZONE).filter(|it| !it.is_empty()),
             ready: status

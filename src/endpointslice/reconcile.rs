@@ -307,7 +307,7 @@ impl SliceController {
             }
             let left = pace.wait(urgency(slice, content), now);
             if !left.is_zero() {
-                pace.press();
+                pace.hold();
                 wait = Some(wait.map_or(left, |it: Duration| it.min(left)));
             }
             left.is_zero()
@@ -326,14 +326,14 @@ impl SliceController {
         let mut writes = writes;
         if !plan.moves {
             // A stable sort: otherwise the order is the plan's.
-            writes.sort_by_key(rank);
+            writes.sort_by_cached_key(|it| (stage(it), !takes_away(it)));
         }
         let mode = HintMode {
             topology: if service.topology == Topology::Auto { "Auto" } else { "Disabled" },
             traffic_distribution: service.traffic_distribution.clone(),
         };
         self.metrics.changed.get_or_create(&mode).observe(writes.len() as f64);
-        for phase in writes.chunk_by(|a, b| rank(a).0 == rank(b).0) {
+        for phase in writes.chunk_by(|a, b| stage(a) == stage(b)) {
             let at_once = if plan.moves { 1 } else { CONCURRENT_WRITES };
             match self.phase(&service, phase, trigger, at_once).await? {
                 Step::Done => {}
@@ -456,13 +456,18 @@ impl Reconcile for SliceController {
     }
 }
 
-/// The phase of a write, and within it those first that take something away.
-fn rank(write: &Write) -> (u8, bool) {
+/// Creates come first, then updates, then deletes.
+fn stage(write: &Write) -> u8 {
     match write {
-        Write::Create(_) => (0, false),
-        Write::Update(slice, content) => (1, urgency(slice, content) != Urgency::Removal),
-        Write::Delete(_) => (2, false),
+        Write::Create(_) => 0,
+        Write::Update(..) => 1,
+        Write::Delete(_) => 2,
     }
+}
+
+/// Whether an update takes something away: of those under way together they leave first.
+fn takes_away(write: &Write) -> bool {
+    matches!(write, Write::Update(slice, content) if urgency(slice, content) == Urgency::Removal)
 }
 
 /// Whether a write takes away something that readers use.

@@ -21,6 +21,10 @@ pub enum Urgency {
     Removal,
 }
 
+/// So many changes in the time of one write are faster than writes: one alone may be the next of somebody who waited for the
+/// last, and saw it before we had the answer.
+const PILE: u32 = 2;
+
 /// So many writes that had to leave one right after the other are made without spacing beyond that of their round trips.
 const FREE: u32 = 8;
 
@@ -40,7 +44,11 @@ pub struct Pace {
     broke: bool,
     /// Writes under pressure lately.
     run: u32,
-    /// Changes did not wait for the last write to be done, or the next one has to wait.
+    /// Changes since the last write left.
+    changes: u32,
+    /// The next write has to wait for the spacing.
+    held: bool,
+    /// Changes piled up while the write under way was held.
     pressed: bool,
 }
 
@@ -65,21 +73,32 @@ impl Pace {
         *self = Self::default();
     }
 
-    /// A change came while a write was under way, or is to wait: changes are faster than writes.
-    pub fn press(&mut self) {
-        self.pressed = true;
+    /// Something of the slice changed.
+    pub fn changed(&mut self) {
+        self.changes = self.changes.saturating_add(1);
     }
 
-    /// A write that began at `began` was answered at `now`. A slice that was idle when the change came is not spaced:
-    /// whoever waits for one change before making the next has each of them at once. A pod that flaps all the time uses
-    /// the credit up.
+    /// The next write has to wait.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// A write leaves, with every change so far.
+    pub fn leaves(&mut self) {
+        self.pressed = std::mem::take(&mut self.held) && self.changes >= PILE;
+        self.changes = 0;
+    }
+
+    /// A write that began at `began` was answered at `now`. Unless changes piled up while it was held or under way, the
+    /// next one is not spaced: whoever waits for one change before making the next has each of them at once. A pod that
+    /// flaps all the time uses the credit up.
     pub fn wrote(&mut self, began: Instant, now: Instant) {
         self.debt = self.debt.saturating_sub(self.quiet_for(now)) + EARNED_IN;
         self.last = Some(now);
         let all = EARNED_IN * CREDIT;
         self.broke = self.debt > if self.broke { all / 2 } else { all };
         self.debt = self.debt.min(all);
-        let pressed = std::mem::take(&mut self.pressed);
+        let pressed = self.pressed || self.changes >= PILE;
         if !pressed && !self.broke {
             (self.run, self.spacing) = (self.run / 2, Duration::ZERO);
             return;
@@ -110,7 +129,9 @@ mod tests {
             let wait = pace.wait(Urgency::Normal, now);
             waits.push(wait.as_millis());
             now += wait;
-            pace.press();
+            pace.leaves();
+            pace.changed();
+            pace.changed();
             pace.wrote(now, now + 2 * MS);
             now += 2 * MS;
         }
@@ -118,8 +139,29 @@ mod tests {
         assert_eq!(pace.wait(Urgency::Removal, now), URGENT, "a removal waits for less");
         now += Duration::from_secs(2);
         assert_eq!(pace.wait(Urgency::Normal, now), Duration::ZERO);
+        pace.leaves();
         pace.wrote(now, now + 2 * MS);
         assert_eq!(pace.wait(Urgency::Normal, now + 2 * MS), Duration::ZERO, "nothing piled up meanwhile");
+    }
+
+    #[test]
+    fn what_piles_up_while_a_write_is_held_counts_as_well() {
+        let (start, mut pace) = (Instant::now(), Pace::default());
+        let mut write = |now: Instant, meanwhile: u32| {
+            pace.hold();
+            pace.leaves();
+            for _ in 0..meanwhile {
+                pace.changed();
+            }
+            pace.wrote(now, now + 2 * MS);
+            pace.wait(Urgency::Normal, now + 2 * MS)
+        };
+        let waits = [2, 1, 1].map(|changes| write(start, changes).as_millis());
+        assert_eq!(
+            waits,
+            [4, 4, 0],
+            "the two of the first are written by the second, the one of that by the third"
+        );
     }
 
     #[test]
@@ -128,6 +170,9 @@ mod tests {
         let mut pace = Pace::default();
         for _ in 0..500 {
             assert_eq!(pace.wait(Urgency::Normal, now), Duration::ZERO);
+            pace.leaves();
+            // The next comes before the answer: the watch was faster.
+            pace.changed();
             pace.wrote(now, now + 2 * MS);
             now += 3 * MS;
         }
@@ -140,6 +185,7 @@ mod tests {
         let mut pace = Pace::default();
         while now < start + Duration::from_secs(120) {
             if pace.wait(Urgency::Removal, now).is_zero() {
+                pace.leaves();
                 pace.wrote(now, now + MS);
                 writes += 1;
             }

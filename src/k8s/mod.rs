@@ -1,6 +1,7 @@
 //! The API edge: watches that fill caches, writes, events. Everything behind it works on plain, narrowed values.
 
 pub mod events;
+pub mod kept;
 pub mod kinds;
 pub mod limit;
 pub mod own_writes;

@@ -91,7 +91,7 @@ impl Process {
                         if maps.create(&PostParams::default(), &map).await.is_ok() {
                             counted.fetch_add(1, Ordering::SeqCst);
                         }
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await; // allow-sleep: paused clock
                     }
                 }
             })
@@ -111,7 +111,7 @@ async fn seconds_until(most: u64, done: impl Fn() -> bool) -> u64 {
         if done() {
             return second;
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await; // allow-sleep: paused clock
     }
     panic!("not within {most} seconds")
 }
@@ -129,7 +129,7 @@ async fn one_of_two_leads_and_gives_the_lease_away_when_it_ends() {
     let second = Process::start(&cluster, "second");
     // Ready to take over, without leading, through many renewals.
     second.readiness.wait().await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
+    tokio::time::sleep(Duration::from_secs(300)).await; // allow-sleep: paused clock
     assert!(first.leads() && !second.leads());
     assert_eq!(lease(&cluster).await.holder_identity.as_deref(), Some("first"));
 
@@ -161,7 +161,7 @@ async fn a_leader_that_is_cut_off_stands_down_before_another_leads() {
         if second.leads() && taken.is_none() {
             taken = Some(second_number);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await; // allow-sleep: paused clock
     }
     // The controller of the test hangs in a request: it is ended 5 s after the deadline at the latest.
     assert_eq!(both, 0);
@@ -170,7 +170,7 @@ async fn a_leader_that_is_cut_off_stands_down_before_another_leads() {
 
     // Back again it stands by; what hung was never sent.
     first.cut_off.store(false, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await; // allow-sleep: paused clock
     assert!(second.leads());
     assert_eq!(first.writes.load(Ordering::SeqCst), before);
     first.readiness.wait().await;

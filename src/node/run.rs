@@ -15,12 +15,12 @@ use super::config::NodeConfig;
 use super::events::{self, Recorder};
 use super::machine;
 use super::objects::{
-    Known, KnownClaim, KnownContent, KnownPod, KnownSnapshot, KnownVolume, UNSCHEDULED, claim_bucket,
-    pod_buckets,
+    KnownClaim, KnownContent, KnownPod, KnownSnapshot, KnownVolume, UNSCHEDULED, claim_bucket, pod_buckets,
 };
 use super::pods::Pods;
 use super::snapshots::{self, Snapshots};
 use super::{schedule, volumes};
+use crate::k8s::kept::Kept;
 use crate::k8s::watch::{Cached as _, Change, Store, reflect};
 use crate::model::ObjectKey;
 use crate::runtime::{ControllerMetrics, Workqueue, work};
@@ -101,7 +101,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         snapshots.clone(),
         {
             let (claims, claim_queue) = (claims.clone(), claim_queue.clone());
@@ -113,7 +113,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         contents.clone(),
         {
             let snapshot_queue = snapshot_queue.clone();
@@ -128,7 +128,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         snapshot_classes.clone(),
         {
             let (snapshots, snapshot_queue) = (snapshots.clone(), snapshot_queue.clone());
@@ -141,7 +141,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         pods.clone(),
         {
             let (keeper, pod_queue, claim_queue) =
@@ -153,7 +153,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         claims.clone(),
         {
             let (pods, pod_queue, claim_queue) = (pods.clone(), pod_queue.clone(), claim_queue.clone());
@@ -168,7 +168,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         volumes.clone(),
         {
             let (claims, claim_queue) = (claims.clone(), claim_queue.clone());
@@ -179,7 +179,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client.clone()),
         watcher::Config::default(),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         classes.clone(),
         {
             let (claims, claim_queue) = (claims.clone(), claim_queue.clone());
@@ -191,7 +191,7 @@ pub async fn run(
     tasks.spawn(reflect(
         Api::all(client),
         watcher::Config::default().fields(&format!("metadata.name={}", config.name)),
-        |it| Some(Known::narrow(it)),
+        |it| Some(Kept::new(it)),
         node.clone(),
         {
             let (pods, pod_queue) = (pods.clone(), pod_queue.clone());

@@ -66,16 +66,20 @@ impl Queue {
             self.adds += u64::from(self.again.insert(key));
         } else if !self.is_ready.contains_key(&key) {
             self.adds += 1;
-            self.is_ready.insert(key.clone(), now);
-            self.ready.push_back(key);
+            self.push(key, now);
         }
+    }
+
+    fn push(&mut self, key: ObjectKey, now: Instant) {
+        self.is_ready.insert(key.clone(), now);
+        self.ready.push_back(key);
     }
 
     /// See [`Figures`].
     pub fn figures(&self, now: Instant) -> Figures {
         let times = || self.working.values().map(|it| now.saturating_duration_since(*it));
         Figures {
-            depth: self.ready.len(),
+            depth: self.depth(),
             adds: self.adds,
             retries: self.retries,
             unfinished: times().sum(),
@@ -115,8 +119,7 @@ impl Queue {
     pub fn done(&mut self, key: &ObjectKey, now: Instant) {
         self.working.remove(key);
         if self.again.remove(key) {
-            self.is_ready.insert(key.clone(), now);
-            self.ready.push_back(key.clone());
+            self.push(key.clone(), now);
         }
     }
 

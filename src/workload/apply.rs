@@ -77,6 +77,19 @@ impl Ledger {
         self.own.waits_for(key)
     }
 
+    /// Finds out what is known of the earlier writes of `key`. True: the caches do not show them yet, nothing may be planned.
+    ///
+    /// # Errors
+    /// The API server can not be asked.
+    pub async fn trails(&self, api: &WriteApi, key: &ObjectKey) -> Result<bool, WriteError> {
+        self.settle(api, key).await?;
+        let waits = self.waits_for(key);
+        if let Some(write) = &waits {
+            debug!(?write, "own write not seen yet");
+        }
+        Ok(waits.is_some())
+    }
+
     /// Remembers a write until the cache shows it.
     pub fn stored(&self, key: &ObjectKey, kind: Kind, object: &ObjectKey, written: &Written) {
         self.own.stored(key, kind, object, written);
@@ -125,7 +138,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The API server can not be asked; nothing may be planned then.
-    pub async fn settle(&self, api: &WriteApi, key: &ObjectKey) -> Result<(), WriteError> {
+    async fn settle(&self, api: &WriteApi, key: &ObjectKey) -> Result<(), WriteError> {
         let open = self.unsure.lock().expect("no code panics while it holds the map").get(key).cloned();
         for it in open.into_iter().flatten() {
             match api.get(it.kind, &it.object).await {

@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt as _, WeakShared};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::sleep_until;
 use tracing::debug;
 
 use self::cache::{Cache, Outcome};
@@ -216,7 +215,7 @@ impl Upstream {
                         true
                     }
                 },
-                () = sleep_until(patience) => true, // allow-sleep: how long a server is waited for
+                () = tokio::time::sleep_until(patience) => true, // allow-sleep: how long a server is waited for
             };
             if tokio::time::Instant::now() >= deadline {
                 return refusal.ok_or(Failure::Timeout);

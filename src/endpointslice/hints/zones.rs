@@ -169,8 +169,6 @@ mod tests {
     fn node(zone: &str, milli_cpu: i64) -> NodeView {
         NodeView {
             name: String::new(),
-            uid: String::new(),
-            resource_version: 0,
             zone: Some(zone.to_owned()).filter(|it| !it.is_empty()),
             ready: true,
             milli_cpu,

@@ -89,16 +89,13 @@ impl Index {
     pub fn apply_service(&mut self, view: ServiceView) -> Wake {
         let key = view.key.clone();
         let state = self.services.entry(Arc::new(key.clone())).or_default();
-        let old = state.view.replace(Arc::new(view));
-        let view = Arc::clone(state.view.as_ref().expect("just set"));
-        if let Some(old) = &old {
-            let same = ServiceView { resource_version: old.resource_version, ..(*view).clone() };
-            if **old == same {
-                return Vec::new();
-            }
-            if old.uid != view.uid {
-                state.restart();
-            }
+        if state.view.as_deref() == Some(&view) {
+            return Vec::new();
+        }
+        let view = Arc::new(view);
+        let old = state.view.replace(Arc::clone(&view));
+        if old.as_ref().is_some_and(|it| it.uid != view.uid) {
+            state.restart();
         }
         state.dirty = Dirty::All;
         if old.as_ref().is_none_or(|it| it.selector != view.selector) {
@@ -203,18 +200,17 @@ impl Index {
 
     /// A pod as it is now.
     pub fn apply_pod(&mut self, mut view: PodView) -> (Verdict, Wake) {
-        self.interner.share(&mut view);
-        let key = view.key.clone();
-        let id = self.pods.id_of(&key);
+        let id = self.pods.id_of(&view.key);
         let old = id.and_then(|it| self.pods.view(it)).cloned();
-        let relabelled = old.as_ref().is_none_or(|it| it.labels != view.labels);
         if let (Some(id), Some(old)) = (id, &old)
-            && old.same_endpoints(&view)
+            && **old == view
         {
-            self.pods.set(id, Arc::new(view));
+            self.pods.seen(id);
             return (Verdict::Unchanged, Vec::new());
         }
-        let view = Arc::new(view);
+        self.interner.share(&mut view);
+        let (key, view) = (view.key.clone(), Arc::new(view));
+        let relabelled = old.as_ref().is_none_or(|it| it.labels != view.labels);
         let id = self.pods.put(id, &view);
         if let Some(old) = old.as_ref().filter(|it| it.node_name != view.node_name) {
             self.leave_node(&old.node_name, id);
@@ -288,7 +284,7 @@ impl Index {
         for service in services {
             if let Some(state) = self.services.get_mut(service) {
                 state.dirty.add(pod);
-                state.slices.press(pod);
+                state.slices.changed(pod);
             }
         }
     }

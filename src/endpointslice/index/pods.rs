@@ -73,11 +73,11 @@ impl Members {
         self.record(id).map(|it| it.services.as_slice()).unwrap_or_default()
     }
 
-    /// Replaces the view of a pod whose labels are the same.
-    pub fn set(&mut self, id: PodId, view: Arc<PodView>) {
+    /// The pod is as it was.
+    pub fn seen(&mut self, id: PodId) {
         let lists = self.lists;
         if let Some(record) = self.record_mut(id) {
-            (record.view, record.seen) = (view, lists);
+            record.seen = lists;
         }
     }
 
@@ -89,7 +89,10 @@ impl Members {
             self.unpost(id, &old);
             self.post(id, view);
         }
-        self.set(id, Arc::clone(view));
+        if let Some(record) = self.record_mut(id) {
+            record.view = Arc::clone(view);
+        }
+        self.seen(id);
         id
     }
 

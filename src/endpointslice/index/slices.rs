@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::endpointslice::model::{Endpoint, Family, PortSet, SliceView};
 use crate::endpointslice::spacing::Pace;
-use crate::k8s::watch::{Cached as _, parse_version};
+use crate::k8s::watch::parse_version;
 
 /// One slice.
 #[derive(Debug)]
@@ -94,15 +94,17 @@ impl SliceSet {
         self.slots.get_mut(name).map(|it| &mut it.pace)
     }
 
-    /// The pod changed: a write of its slice that is under way comes too early. One that is in no slice may enter any.
-    pub fn press(&mut self, pod: &str) {
-        let of_pod = self.placements.get(pod);
-        for name in self.in_flight.keys() {
-            if of_pod.is_none_or(|it| it.iter().any(|it| **it == **name))
-                && let Some(slot) = self.slots.get_mut(&**name)
-            {
-                slot.pace.press();
+    /// The pod changed, and with it its slices. One that is in no slice may enter any.
+    pub fn changed(&mut self, pod: &str) {
+        match self.placements.get(pod) {
+            Some(slices) => {
+                for name in slices {
+                    if let Some(slot) = self.slots.get_mut(name) {
+                        slot.pace.changed();
+                    }
+                }
             }
+            None => self.slots.values_mut().for_each(|it| it.pace.changed()),
         }
     }
 
@@ -173,6 +175,9 @@ impl SliceSet {
 
     /// A write of this slice leaves.
     pub fn begin(&mut self, name: &str, kind: WriteKind) {
+        if let Some(pace) = self.pace(name) {
+            pace.leaves();
+        }
         self.in_flight.insert(name.into(), Flight { kind, early: None });
     }
 

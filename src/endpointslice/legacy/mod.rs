@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::reconcile::LegacyController;
 use super::metrics::SliceMetrics;
-use super::objects::Kept;
 use super::reconcile::SharedIndex;
 use super::watch::feed;
 use super::{Cleanup, Feed, events};
+use crate::k8s::kept::Kept;
 use crate::k8s::watch::{Cached as _, Change, Store, reflect};
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
 

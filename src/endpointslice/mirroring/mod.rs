@@ -20,14 +20,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::CONTROLLER;
-use self::reconcile::{MirrorController, Stores};
+use self::reconcile::{MirrorController, Stores, has_selector, service};
 use super::Cleanup;
 use super::events;
 use super::metrics::MirrorMetrics;
 use super::model::{MANAGED_BY, ServiceView};
 use super::narrow::Watched;
-use super::objects::Kept;
-use crate::k8s::watch::{Change, reflect};
+use crate::k8s::kept::Kept;
+use crate::k8s::watch::{Cached as _, Change, reflect};
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
 
 /// What a person may set.
@@ -77,7 +77,7 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
             let (queue, pause) = (queue.clone(), options.batch_period);
             move |change: Change<Kept<Endpoints>>| {
                 let Some(it) = change.new.or(change.old) else { return };
-                let key = crate::k8s::watch::Cached::key(&*it);
+                let key = it.key();
                 if pause.is_zero() { queue.add(key) } else { queue.add_after(key, pause) }
             }
         },
@@ -86,16 +86,16 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
     tasks.spawn(reflect(
         Api::<Watched<ServiceView>>::all(client.clone()),
         Config::default(),
-        |it| it.view,
+        |it| Some(Kept::new(it)),
         stores.services.clone(),
         {
             let queue = queue.clone();
-            move |change: Change<ServiceView>| {
-                let selected = |it: &Option<Arc<ServiceView>>| it.as_ref().map(|it| it.has_selector);
+            move |change: Change<Kept<Watched<ServiceView>>>| {
+                let selected = |it: &Option<Arc<Kept<_>>>| it.as_ref().map(|it| has_selector(&it.object));
                 if selected(&change.old) != selected(&change.new)
                     && let Some(it) = change.new.or(change.old)
                 {
-                    queue.add(it.key.clone());
+                    queue.add(it.key());
                 }
             }
         },
@@ -109,7 +109,7 @@ pub async fn run(client: Client, options: Options, ready: ReadyHandle, shutdown:
         {
             let queue = queue.clone();
             move |change: Change<Kept<EndpointSlice>>| {
-                let keys = change.old.iter().chain(&change.new).filter_map(|it| it.service());
+                let keys = change.old.iter().chain(&change.new).filter_map(|it| service(it));
                 keys.for_each(|it| queue.add(it));
             }
         },

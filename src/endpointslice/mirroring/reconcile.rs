@@ -16,11 +16,12 @@ use crate::endpointslice::Cleanup;
 use crate::endpointslice::events::{About, Recorder, Severity};
 use crate::endpointslice::legacy::desired::is_ours;
 use crate::endpointslice::metrics::{MirrorMetrics, Operation};
-use crate::endpointslice::model::ServiceView;
+use crate::endpointslice::model::{SERVICE_NAME, ServiceView};
+use crate::endpointslice::narrow::Watched;
 use crate::endpointslice::object::slice_name;
-use crate::endpointslice::objects::Kept;
 use crate::endpointslice::write::namespace_terminates;
-use crate::k8s::watch::{Store, parse_version};
+use crate::k8s::kept::Kept;
+use crate::k8s::watch::{Cached as _, Store, parse_version};
 use crate::model::ObjectKey;
 use crate::runtime::barrier::{self, View};
 use crate::runtime::{Barrier, Next, Reconcile};
@@ -44,7 +45,7 @@ pub struct Stores {
     /// Every Endpoints object.
     pub endpoints: Store<Kept<Endpoints>>,
     /// Every Service.
-    pub services: Store<ServiceView>,
+    pub services: Store<Kept<Watched<ServiceView>>>,
     /// Mirrored slices, by the Service they name.
     pub slices: Store<Kept<EndpointSlice>>,
 }
@@ -55,10 +56,21 @@ impl Default for Stores {
             endpoints: Store::default(),
             services: Store::default(),
             slices: Store::indexed_by(|it: &Kept<EndpointSlice>| {
-                it.service().map(|it| it.to_string()).into_iter().collect()
+                service(it).map(|it| it.to_string()).into_iter().collect()
             }),
         }
     }
+}
+
+/// The Service that the label of a slice names.
+pub fn service(slice: &Kept<EndpointSlice>) -> Option<ObjectKey> {
+    let name = slice.object.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ObjectKey::new(slice.key().namespace, name.clone()))
+}
+
+/// Whether the Service, of any type, has a selector.
+pub fn has_selector(service: &Watched<ServiceView>) -> bool {
+    service.view.as_ref().is_some_and(|it| it.has_selector)
 }
 
 /// Everything a reconcile may touch.
@@ -116,7 +128,7 @@ impl MirrorController {
         let service = self.stores.services.get(key)?;
         // What the legacy controller left behind is nobody's wish (D-1 of the documentation).
         let left_over = self.cleanup == Cleanup::Delete && is_ours(&endpoints);
-        (mirrorable(&endpoints) && !service.has_selector && !left_over).then_some(endpoints)
+        (mirrorable(&endpoints) && !has_selector(&service.object) && !left_over).then_some(endpoints)
     }
 
     async fn write(&self, key: &ObjectKey, write: Write) -> Result<Outcome, WriteError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::apply::{Applier, Failed};
 use super::model::{DeploymentView, Strategy};
@@ -82,9 +82,7 @@ impl Reconciler {
             self.ledger.forget(key);
             return Ok(Next::Event);
         };
-        self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.waits_for(key) {
-            debug!(?write, "own write not seen yet");
+        if self.ledger.trails(&self.api, key).await? {
             return Ok(Next::OwnWrites);
         }
         let now = (self.world.now)();

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::debug;
-
 use super::{BudgetView, plan, status_patch};
 use crate::k8s::events::{Recorder, Severity};
 use crate::k8s::kinds::{DEPLOYMENTS, STATEFUL_SETS};
@@ -89,9 +87,7 @@ impl Reconcile for Reconciler {
             self.ledger.forget(key);
             return Ok(Next::Event);
         };
-        self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.waits_for(key) {
-            debug!(?write, "own write not seen yet");
+        if self.ledger.trails(&self.api, key).await? {
             return Ok(Next::OwnWrites);
         }
         let now = (self.world.now)();

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use tracing::debug;
 
 use super::{Failure, Observed, Plan, pod, pod_name, status_patch, suffix, surplus};
 use crate::k8s::events::{Recorder, Severity};
@@ -84,9 +83,7 @@ impl Reconciler {
             self.ledger.forget(key);
             return Ok(Next::Event);
         };
-        self.ledger.settle(&self.api, key).await?;
-        if let Some(write) = self.ledger.waits_for(key) {
-            debug!(?write, "own write not seen yet");
+        if self.ledger.trails(&self.api, key).await? {
             return Ok(Next::OwnWrites);
         }
         let now = (self.world.now)();
