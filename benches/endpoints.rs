@@ -8,11 +8,11 @@
 //! to the watch event of the slice, `sent` from before the patch is sent. CPU is all time of the controller's process between the first
 //! and the last change. At a rate: changes are sent at an even pace to different Services, `sent` as before.
 
+#[path = "support/rivals.rs"]
+mod rivals;
 mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -20,57 +20,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
-use support::common::{self, Ordinal};
+use rivals::{Controller, cluster, rivals};
+use support::common;
 use support::pods::{create_node, create_pods, create_services, set_ready};
 use support::{argument, client_of, percentile};
 use tokio::sync::mpsc;
-
-#[path = "../tests/common/cluster.rs"]
-mod cluster;
-
-use cluster::Cluster;
-
-/// A controller in a process of its own.
-enum Controller {
-    Ours(Ordinal),
-    Theirs(Child),
-}
-
-impl Controller {
-    fn start(name: &str, kubeconfig: &Path) -> Self {
-        if name == "ordinal" {
-            let args = ["--components=endpointslice", "--leader-elect=false", "--log-level=warn"];
-            return Self::Ours(Ordinal::run(kubeconfig, &args));
-        }
-        let binary = cluster::real::assets().expect("asked for").join("kube-controller-manager");
-        let child = Command::new(binary)
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .args(["--controllers=endpointslice-controller", "--leader-elect=false", "--secure-port=0"])
-            .args(["--kube-api-qps=10000", "--kube-api-burst=10000"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        Self::Theirs(child)
-    }
-
-    fn pid(&self) -> u32 {
-        match self {
-            Self::Ours(it) => it.pid(),
-            Self::Theirs(it) => it.id(),
-        }
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        if let Self::Theirs(child) = self {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 /// When each endpoint was seen ready or not in a slice: `(pod, ready, when)`.
 type Sightings = mpsc::UnboundedReceiver<(String, bool, Instant)>;
@@ -247,7 +201,7 @@ async fn main() {
     let (rounds, changes) = (argument("--rounds", 3), argument("--changes", 300));
     let (services, rate, seconds) =
         (argument("--services", 1000), argument("--rate", 100), argument("--seconds", 20));
-    let cluster = Cluster::start();
+    let cluster = cluster::Cluster::start();
     let client = client_of(&cluster.kubeconfig()).await;
     create_node(&client).await;
     let (small, large) = (pods_of("small", 0, 10), pods_of("large", 10, 1000));
@@ -258,17 +212,14 @@ async fn main() {
     let all: Vec<_> = small.iter().chain(&large).chain(&many).cloned().collect();
     create_pods(&client, all.clone(), true).await;
 
-    let controllers: &[&str] = if cluster::real::assets().is_some() {
-        &["ordinal", "kube-controller-manager"]
-    } else {
-        &["ordinal"]
-    };
+    let controllers = rivals();
     let cases =
         ["Service of 10", "Service of 1,000", "one-pod Services, in turn", "one-pod Services, at a rate"];
     let mut results: HashMap<(usize, &str), Measured> = HashMap::new();
     for round in 0..rounds {
         for name in controllers {
-            let controller = Controller::start(name, &cluster.kubeconfig());
+            let controller =
+                Controller::start(name, "endpointslice", "endpointslice-controller", &cluster.kubeconfig());
             complete(&client, all.len()).await;
             for (number, pods) in [&small, &large, &many].into_iter().enumerate() {
                 // The pods of the large Service change one after the other, not all of the same slice.

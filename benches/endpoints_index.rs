@@ -12,7 +12,7 @@ use std::hint::black_box;
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use ordinal::endpointslice::desired::labels;
-use ordinal::endpointslice::index::{Index, Verdict};
+use ordinal::endpointslice::index::{Index, Planned, Verdict};
 use ordinal::endpointslice::model::{Labels, NodeView, PodView, ServiceView, SliceView};
 use ordinal::endpointslice::narrow::from_json;
 use ordinal::endpointslice::plan::{Content, Write, owner};
@@ -80,29 +80,33 @@ fn stored(service: &ServiceView, content: Content, serial: usize) -> SliceView {
     }
 }
 
-/// Plans and takes the writes as made, slices that are updated included; how many there were.
-fn settle(index: &mut Index, key: &ObjectKey, serial: &mut usize, made: &mut Vec<SliceView>) -> usize {
-    let Some(planned) = index.plan(key, MAX) else { return 0 };
-    let count = planned.plan.writes.len();
+/// Takes the writes of a plan as made, slices that are updated included; those that were created.
+fn take(index: &mut Index, planned: Planned, serial: &mut usize) -> Vec<SliceView> {
+    let (service, key) = (&planned.service, &planned.service.key);
+    let mut made = Vec::new();
     for write in planned.plan.writes {
         *serial += 1;
         match write {
             Write::Create(content) => {
-                let view = stored(&planned.service, content, *serial);
+                let view = stored(service, content, *serial);
                 made.push(view.clone());
                 index.wrote(key, view);
             }
             Write::Update(slice, content) => {
-                let view = SliceView {
-                    key: slice.key.clone(),
-                    uid: slice.uid.clone(),
-                    ..stored(&planned.service, content, *serial)
-                };
-                index.wrote(key, view);
+                let view = stored(service, content, *serial);
+                index.wrote(key, SliceView { key: slice.key.clone(), uid: slice.uid.clone(), ..view });
             }
             Write::Delete(slice) => index.buried(key, &slice),
         }
     }
+    made
+}
+
+/// Plans a Service and takes its writes as made; how many there were.
+fn settle(index: &mut Index, key: &ObjectKey, serial: &mut usize, made: &mut Vec<SliceView>) -> usize {
+    let Some(planned) = index.plan(key, MAX) else { return 0 };
+    let count = planned.plan.writes.len();
+    made.extend(take(index, planned, serial));
     index.published(key);
     count
 }
@@ -180,16 +184,7 @@ fn main() {
             assert_eq!(verdict == Verdict::Planned, kind != 2);
             for planned in plans {
                 assert_eq!(planned.plan.writes.len(), 1);
-                for write in planned.plan.writes {
-                    let Write::Update(slice, content) = write else { panic!("one slice changes") };
-                    serial += 1;
-                    let view = SliceView {
-                        key: slice.key.clone(),
-                        uid: slice.uid.clone(),
-                        ..stored(&planned.service, content, serial)
-                    };
-                    index.wrote(&planned.service.key, view);
-                }
+                assert_eq!(take(&mut index, planned, &mut serial).len(), 0, "one slice changes");
             }
         }
         println!(
