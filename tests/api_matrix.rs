@@ -113,7 +113,7 @@ const LINES: &[Line] = &[
     ("label cm c x=y", &["configmap/c labeled"], 0),
     ("!label cm c x=z", &["overwrite"], 0),
     ("label cm c x-", &["configmap/c"], 0),
-    ("annotate cm c note=hello", &["configmap/c annotated"], 0),
+    ("annotate cm c note=hello", &["configmap/c annotate"], 0),
     ("patch cm c -p {\"data\":{\"a\":\"black\"}}", &["configmap/c patched"], 0),
     ("patch cm c --type=merge -p {\"data\":{\"e\":\"f\"}}", &["configmap/c patched"], 0),
     ("patch cm c --type=json -p [{\"op\":\"remove\",\"path\":\"/data/e\"}]", &["configmap/c patched"], 0),
