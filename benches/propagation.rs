@@ -30,7 +30,8 @@ struct Group {
 async fn main() {
     let changes = argument("--changes", 1000);
     let (pods, large) = (argument("--pods", 10), argument("--large", 10_000));
-    let ordinal = Ordinal::up(&["--simulate-node=false", "--log-level=warn"]);
+    let ordinal =
+        Ordinal::up(&["--simulate-node=false", "--components=dns,endpointslice", "--log-level=warn"]);
     let client = client(&ordinal).await;
     let group = |service, first, pods| Group { service, first, pods, taken: Vec::with_capacity(changes) };
     let mut groups = vec![group("small", 0, pods)];

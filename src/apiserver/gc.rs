@@ -66,14 +66,14 @@ impl Collector {
         if let Some(Ok((events, reached))) = events {
             // Events come in numbers, own nothing and are owned by nobody.
             for (resource, event) in events.iter().filter(|(resource, _)| resource.kind != "Event") {
-                work.extend(self.graph.observe(resource, &event.object.value, event.change));
+                work.extend(self.graph.observe(resource, &event.object.value.head(), event.change));
             }
             self.cursor = Some(reached);
         } else {
             let (version, objects) = server.store().snapshot();
             self.graph = Graph::default();
             for (resource, object) in &objects {
-                self.graph.insert(resource, &object.value.read());
+                self.graph.insert(resource, &object.value.head());
             }
             work = self.graph.uids();
             self.cursor = Some(version);

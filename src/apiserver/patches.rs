@@ -96,9 +96,10 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
 /// Drops from the result what its kind does not have, and tells or refuses it as `fieldValidation` says.
 fn check_fields(call: &Call, kind: PatchType, current: &Value, patched: &mut Value) -> Result<(), Status> {
     let resource = call.target.resource;
-    let sent = patched.clone();
-    let mut unknown =
-        validate::drop_unknown(resource, patched).map_err(|error| Status::unfit_patch(&sent, &error))?;
+    // As it was sent, if anything is to be dropped.
+    let sent = (!validate::fits(resource, patched)).then(|| patched.clone());
+    let mut unknown = validate::drop_unknown(resource, patched)
+        .map_err(|error| Status::unfit_patch(sent.as_ref().unwrap_or(patched), &error))?;
     if call.validation() == "Ignore" {
         return Ok(());
     }
@@ -111,7 +112,7 @@ fn check_fields(call: &Call, kind: PatchType, current: &Value, patched: &mut Val
     complaints.extend(unknown.iter().map(|it| format!("unknown field {it:?}")));
     if call.validation() == "Strict" && !complaints.is_empty() {
         let text = format!("strict decoding error: {}", complaints.join(", "));
-        return Err(Status::unfit_patch(&sent, &text));
+        return Err(Status::unfit_patch(sent.as_ref().unwrap_or(patched), &text));
     }
     call.tell(complaints);
     Ok(())

@@ -12,7 +12,8 @@ use crate::apiserver::allocate::Allocations;
 use crate::apiserver::journal::disk::Unsettled;
 use crate::apiserver::resources::{RESOURCES, Resource};
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
@@ -84,6 +85,20 @@ impl Document {
     /// The value for one look, without keeping what had to be parsed for it: for readers of many objects.
     pub fn read(&self) -> Cow<'_, Value> {
         self.parsed.get().map_or_else(|| Cow::Owned(self.parse()), Cow::Borrowed)
+    }
+
+    /// The value with nothing but its metadata; what has to be parsed for it is not kept.
+    pub fn head(&self) -> Value {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            metadata: Value,
+        }
+        let metadata = self.parsed.get().map_or_else(
+            || serde_json::from_slice(&self.body).map(|it: Head| it.metadata).unwrap_or_default(),
+            |it| it["metadata"].clone(),
+        );
+        json!({ "metadata": metadata })
     }
 
     fn parse(&self) -> Value {

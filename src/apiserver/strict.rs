@@ -5,13 +5,40 @@
 use crate::apiserver::protobuf;
 use crate::apiserver::resources::Resource;
 use crate::apiserver::status::Status;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// One key of a document, in the order of the document: its path, and whether its map had it before.
 type Key = (String, bool);
+
+/// A key, copied only if the document has it in an escaped form.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The keys of one map so far. Most maps have few: those are compared, which costs less than to hash them.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    /// False: it was there before.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.contains(&key) {
+            false
+        } else if self.few.len() < 16 {
+            self.few.push(key);
+            true
+        } else {
+            self.many.insert(key)
+        }
+    }
+}
 
 /// Collects the keys of a document: those that are there twice, or all.
 struct Walk<'a> {
@@ -36,9 +63,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         let length = self.path.len();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Name(key)) = map.next_key()? {
             if length > 0 {
                 self.path.push('.');
             }

@@ -201,12 +201,7 @@ fn bump_generation(resource: &Resource, old: &Value, new: &mut Value) {
         return;
     }
     let changed = if resource.kind == "EndpointSlice" {
-        let outside = |it: &Value| {
-            let mut it = it.clone();
-            it.as_object_mut().map(|map| map.remove("metadata"));
-            it
-        };
-        outside(old) != outside(new) || old["metadata"].get("labels") != new["metadata"].get("labels")
+        !outside(old).eq(outside(new)) || old["metadata"].get("labels") != new["metadata"].get("labels")
     } else {
         old.get("spec") != new.get("spec")
     };
@@ -214,6 +209,11 @@ fn bump_generation(resource: &Resource, old: &Value, new: &mut Value) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         meta::metadata(new).insert("generation".into(), generation.into());
     }
+}
+
+/// Everything but the metadata.
+fn outside(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten().filter(|it| it.0 != "metadata")
 }
 
 /// A deleting object may lose finalizers but gain none.

@@ -7,6 +7,35 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+/// Whether the object decodes as it is: most do, and are not copied to find that out.
+struct Decodes<'a>(&'a Value);
+
+impl Visitor for Decodes<'_> {
+    type Output = bool;
+
+    fn visit<T: DeserializeOwned + Serialize + JsonSchema>(self) -> bool {
+        T::deserialize(self.0).is_ok()
+    }
+}
+
+/// The same, and no field is left over.
+struct Fits<'a>(&'a Value);
+
+impl Visitor for Fits<'_> {
+    type Output = bool;
+
+    fn visit<T: DeserializeOwned + Serialize + JsonSchema>(self) -> bool {
+        let mut whole = true;
+        let decoded: Result<T, _> = serde_ignored::deserialize(self.0, |_| whole = false);
+        decoded.is_ok() && whole
+    }
+}
+
+/// Whether the object decodes as it is and has no field that its kind has not.
+pub fn fits(resource: &Resource, object: &Value) -> bool {
+    kinds::visit(resource, Fits(object)) == Some(true)
+}
+
 /// Decodes and encodes again.
 struct RoundTrip(Value);
 
@@ -37,6 +66,9 @@ fn prepared(resource: &Resource, object: &Value) -> Value {
 
 /// Whether the object decodes into the kind's type; the message of the 400 answer if not.
 pub fn decode_check(resource: &Resource, object: &Value) -> Result<(), String> {
+    if kinds::visit(resource, Decodes(object)) == Some(true) {
+        return Ok(());
+    }
     let object = prepared(resource, object);
     let Some(Err(error)) = round_trip(resource, object.clone()) else { return Ok(()) };
     let at = culprit(resource, &object, &error).map(|it| format!("{it}: ")).unwrap_or_default();
@@ -100,6 +132,9 @@ fn joined(path: &str, key: &str) -> String {
 
 /// Paths of fields the kind's type does not have, such as `spec.template.foo`; empty if it does not decode.
 pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
+    if fits(resource, object) {
+        return Vec::new();
+    }
     let object = prepared(resource, object);
     let mut found = Vec::new();
     if let Some(Ok(known)) = round_trip(resource, object.clone()) {
@@ -110,6 +145,9 @@ pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
 
 /// Removes the fields the kind's type does not have and names them; the message of the decoder if it does not decode.
 pub fn drop_unknown(resource: &Resource, object: &mut Value) -> Result<Vec<String>, String> {
+    if fits(resource, object) {
+        return Ok(Vec::new());
+    }
     let given = prepared(resource, object);
     let mut found = Vec::new();
     if let Some(known) = round_trip(resource, given.clone()) {

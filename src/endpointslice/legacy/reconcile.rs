@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Endpoints;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 use super::desired::{OVER_CAPACITY, TRUNCATED, fits, is_ours, labels, subsets};
 use crate::endpointslice::Cleanup;
@@ -26,6 +27,12 @@ use crate::runtime::{Barrier, Next, Reconcile};
 
 /// Pause before a Service is looked at anew because a write met a newer state than our caches show.
 const STALE_RETRY: Duration = Duration::from_millis(5);
+
+/// After a write the Service is left alone for so many times as long as the write took ...
+const REST: u32 = 4;
+/// ... and no longer than this. A change rewrites all addresses: a large Service that changes all the time would keep a CPU, and
+/// the API server, busy for an API that is deprecated.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// A write that failed. The Service is tried again, for ever.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +53,15 @@ pub struct LegacyController {
     barrier: Barrier,
     view: Arc<dyn View>,
     events: Recorder,
-    trackers: Mutex<HashMap<ObjectKey, Tracker>>,
+    memory: Mutex<HashMap<ObjectKey, Memory>>,
+}
+
+/// What is remembered of a Service.
+#[derive(Default)]
+struct Memory {
+    tracker: Tracker,
+    /// Nothing is written before.
+    rests_until: Option<Instant>,
 }
 
 impl LegacyController {
@@ -59,17 +74,22 @@ impl LegacyController {
         events: Recorder,
     ) -> Self {
         let view = Arc::new(endpoints.clone());
-        let (barrier, trackers) = Default::default();
-        Self { client, index, endpoints, cleanup, barrier, view, events, trackers }
+        let (barrier, memory) = Default::default();
+        Self { client, index, endpoints, cleanup, barrier, view, events, memory }
     }
 
     fn api(&self, key: &ObjectKey) -> Api<Endpoints> {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
+    fn with_memory<R>(&self, key: &ObjectKey, f: impl FnOnce(&mut Memory) -> R) -> R {
+        let mut memory = self.memory.lock().expect("no code panics while it holds the map");
+        f(memory.entry(key.clone()).or_default())
+    }
+
     /// The Service is gone, or not managed any more.
     async fn leave(&self, key: &ObjectKey, exists: bool) -> Result<Next, WriteError> {
-        self.trackers.lock().expect("no code panics while it holds the map").remove(key);
+        self.memory.lock().expect("no code panics while it holds the map").remove(key);
         self.barrier.forget(key);
         let Some(kept) = self.endpoints.get(key).filter(|it| is_ours(&it.object)) else {
             return Ok(Next::Event);
@@ -92,13 +112,11 @@ impl LegacyController {
 
     fn trigger(&self, service: &ServiceView, pods: &[Arc<PodView>]) -> Option<Timestamp> {
         let times = pods.iter().map(|it| (it.key.name.as_str().into(), it.ready_since)).collect();
-        let mut trackers = self.trackers.lock().expect("no code panics while it holds the map");
-        trackers.entry(service.key.clone()).or_default().observe(service, times)
+        self.with_memory(&service.key, |it| it.tracker.observe(service, times))
     }
 
     fn published(&self, key: &ObjectKey) {
-        let mut trackers = self.trackers.lock().expect("no code panics while it holds the map");
-        trackers.entry(key.clone()).or_default().written();
+        self.with_memory(key, |it| it.tracker.written());
     }
 }
 
@@ -141,6 +159,10 @@ impl Reconcile for LegacyController {
             (index.exists(key), managed)
         };
         let Some((service, pods)) = managed else { return self.leave(key, exists).await };
+        let began = Instant::now();
+        if let Some(until) = self.with_memory(key, |it| it.rests_until).filter(|it| *it > began) {
+            return Ok(Next::After(until - began));
+        }
         let old = self.endpoints.get(key);
         let old = old.as_ref().map(|it| &*it.object);
         let (wanted, cut) = subsets(&service, &pods);
@@ -167,6 +189,8 @@ impl Reconcile for LegacyController {
                 let stored = barrier::Write::Stored { object: key.clone(), resource_version };
                 self.barrier.record(key, Arc::clone(&self.view), stored);
                 self.published(key);
+                let rest = began.elapsed().saturating_mul(REST).min(LONGEST_REST);
+                self.with_memory(key, |it| it.rests_until = Some(Instant::now() + rest));
                 Ok(if self.barrier.waits_for(key).is_some() { Next::OwnWrites } else { Next::Event })
             }
             Err(kube::Error::Api(status)) if namespace_terminates(&status) => Ok(Next::Event),

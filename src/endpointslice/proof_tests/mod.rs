@@ -35,11 +35,16 @@ impl Random {
     }
 }
 
-/// How many histories a family has: `ORDINAL_HISTORIES`, or a sample.
+/// Histories of a family with `ORDINAL_PROOF=full`.
+const ALL: u64 = 1000;
+
+/// How many histories a family has: `ORDINAL_HISTORIES`, all, or a sample.
 pub fn histories(sample: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     match (number("ORDINAL_SEED"), number("ORDINAL_HISTORIES")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, count) => 0..count.unwrap_or(sample),
+        (None, Some(count)) => 0..count,
+        (None, None) if std::env::var("ORDINAL_PROOF").as_deref() == Ok("full") => 0..ALL,
+        (None, None) => 0..sample,
     }
 }

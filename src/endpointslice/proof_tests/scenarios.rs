@@ -141,7 +141,7 @@ async fn the_first_change_leaves_at_once_and_a_flapping_pod_costs_few_writes() {
     }
     world.settle(SECOND).await;
     let writes = world.writes().len();
-    assert!(writes <= 1300, "600 and ten a second at most: {writes} writes for 6,000 changes in 60 s");
+    assert!(writes <= 950, "300 and ten a second at most: {writes} writes for 6,000 changes in 60 s");
     all_is_right(&world, false, "flapping");
     world.stop().await;
 }
