@@ -96,24 +96,24 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
 /// Drops from the result what its kind does not have, and tells or refuses it as `fieldValidation` says.
 fn check_fields(call: &Call, kind: PatchType, current: &Value, patched: &mut Value) -> Result<(), Status> {
     let resource = call.target.resource;
-    // As it was sent, if anything is to be dropped.
-    let sent = (!validate::fits(resource, patched)).then(|| patched.clone());
-    let mut unknown = validate::drop_unknown(resource, patched)
-        .map_err(|error| Status::unfit_patch(sent.as_ref().unwrap_or(patched), &error))?;
+    let found = validate::find_unknown(resource, patched).map_err(|it| Status::unfit_patch(patched, &it))?;
     if call.validation() == "Ignore" {
+        validate::drop_fields(patched, &found);
         return Ok(());
     }
+    let mut unknown: Vec<&String> = found.iter().collect();
     if !unknown.is_empty() {
         // Fields the object had before are nobody's mistake now.
         let before = validate::unknown_fields(resource, current);
-        unknown.retain(|it| !before.contains(it));
+        unknown.retain(|it| !before.contains(*it));
     }
     let mut complaints = strict::in_patch(&call.body, kind == PatchType::Json);
     complaints.extend(unknown.iter().map(|it| format!("unknown field {it:?}")));
     if call.validation() == "Strict" && !complaints.is_empty() {
         let text = format!("strict decoding error: {}", complaints.join(", "));
-        return Err(Status::unfit_patch(sent.as_ref().unwrap_or(patched), &text));
+        return Err(Status::unfit_patch(patched, &text));
     }
+    validate::drop_fields(patched, &found);
     call.tell(complaints);
     Ok(())
 }

@@ -115,7 +115,7 @@ pub fn apply(
             "failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {detail}"
         ))
     };
-    let unknown = validate::drop_unknown(resource, &mut config.clone()).map_err(typed_patch)?;
+    let unknown = validate::find_unknown(resource, config).map_err(typed_patch)?;
     if let Some(field) = unknown.first() {
         return Err(typed_patch(format!(".{field}: field not declared in schema")));
     }

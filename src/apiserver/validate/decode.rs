@@ -31,11 +31,6 @@ impl Visitor for Fits<'_> {
     }
 }
 
-/// Whether the object decodes as it is and has no field that its kind has not.
-pub fn fits(resource: &Resource, object: &Value) -> bool {
-    kinds::visit(resource, Fits(object)) == Some(true)
-}
-
 /// Decodes and encodes again.
 struct RoundTrip(Value);
 
@@ -130,32 +125,35 @@ fn joined(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Paths of fields the kind's type does not have, such as `spec.template.foo`; empty if it does not decode.
-pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
-    if fits(resource, object) {
-        return Vec::new();
-    }
-    let object = prepared(resource, object);
+/// Paths of fields the kind's type does not have, such as `spec.template.foo`; the message of the decoder if it does not
+/// decode.
+pub fn find_unknown(resource: &Resource, object: &Value) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
-    if let Some(Ok(known)) = round_trip(resource, object.clone()) {
-        compare(&object, &known, "", &mut found);
+    if kinds::visit(resource, Fits(object)) != Some(true) {
+        let given = prepared(resource, object);
+        if let Some(known) = round_trip(resource, given.clone()) {
+            compare(&given, &known?, "", &mut found);
+        }
     }
-    found
+    Ok(found)
+}
+
+/// The same; empty if it does not decode.
+pub fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
+    find_unknown(resource, object).unwrap_or_default()
+}
+
+/// Removes the fields of these paths.
+pub fn drop_fields(object: &mut Value, paths: &[String]) {
+    if !paths.is_empty() {
+        drop_paths(object, "", paths);
+    }
 }
 
 /// Removes the fields the kind's type does not have and names them; the message of the decoder if it does not decode.
 pub fn drop_unknown(resource: &Resource, object: &mut Value) -> Result<Vec<String>, String> {
-    if fits(resource, object) {
-        return Ok(Vec::new());
-    }
-    let given = prepared(resource, object);
-    let mut found = Vec::new();
-    if let Some(known) = round_trip(resource, given.clone()) {
-        compare(&given, &known?, "", &mut found);
-    }
-    if !found.is_empty() {
-        drop_paths(object, "", &found);
-    }
+    let found = find_unknown(resource, object)?;
+    drop_fields(object, &found);
     Ok(found)
 }
 

@@ -20,7 +20,7 @@ mod workload;
 
 use crate::apiserver::resources::Resource;
 use crate::model::names;
-pub use decode::{decode_check, drop_unknown, fits, unknown_fields};
+pub use decode::{decode_check, drop_fields, drop_unknown, find_unknown, unknown_fields};
 pub use error::{FieldError, FieldErrorReason};
 use serde_json::Value;
 
