@@ -19,6 +19,7 @@ pub mod events;
 pub mod hints;
 pub mod index;
 pub mod legacy;
+mod memory;
 pub mod metrics;
 pub mod mirroring;
 pub mod model;

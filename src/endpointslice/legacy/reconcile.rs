@@ -1,7 +1,6 @@
 //! Shell: one Service, its Endpoints object written.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use super::desired::{OVER_CAPACITY, TRUNCATED, fits, is_ours, labels, subsets};
 use crate::endpointslice::Cleanup;
 use crate::endpointslice::events::{About, Recorder, Severity};
+use crate::endpointslice::memory::Memories;
 use crate::endpointslice::model::{PodView, ServiceView, TRIGGER_TIME};
 use crate::endpointslice::reconcile::{SharedIndex, lock};
 use crate::endpointslice::trigger::Tracker;
@@ -53,7 +53,7 @@ pub struct LegacyController {
     barrier: Barrier,
     view: Arc<dyn View>,
     events: Recorder,
-    memory: Mutex<HashMap<ObjectKey, Memory>>,
+    memory: Memories<Memory>,
 }
 
 /// What is remembered of a Service.
@@ -82,14 +82,9 @@ impl LegacyController {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
-    fn with_memory<R>(&self, key: &ObjectKey, f: impl FnOnce(&mut Memory) -> R) -> R {
-        let mut memory = self.memory.lock().expect("no code panics while it holds the map");
-        f(memory.entry(key.clone()).or_default())
-    }
-
     /// The Service is gone, or not managed any more.
     async fn leave(&self, key: &ObjectKey, exists: bool) -> Result<Next, WriteError> {
-        self.memory.lock().expect("no code panics while it holds the map").remove(key);
+        self.memory.forget(key);
         self.barrier.forget(key);
         let Some(kept) = self.endpoints.get(key).filter(|it| is_ours(&it.object)) else {
             return Ok(Next::Event);
@@ -112,11 +107,11 @@ impl LegacyController {
 
     fn trigger(&self, service: &ServiceView, pods: &[Arc<PodView>]) -> Option<Timestamp> {
         let times = pods.iter().map(|it| (it.key.name.as_str().into(), it.ready_since)).collect();
-        self.with_memory(&service.key, |it| it.tracker.observe(service, times))
+        self.memory.with(&service.key, |it| it.tracker.observe(service, times))
     }
 
     fn published(&self, key: &ObjectKey) {
-        self.with_memory(key, |it| it.tracker.written());
+        self.memory.with(key, |it| it.tracker.written());
     }
 }
 
@@ -160,7 +155,7 @@ impl Reconcile for LegacyController {
         };
         let Some((service, pods)) = managed else { return self.leave(key, exists).await };
         let began = Instant::now();
-        if let Some(until) = self.with_memory(key, |it| it.rests_until).filter(|it| *it > began) {
+        if let Some(until) = self.memory.with(key, |it| it.rests_until).filter(|it| *it > began) {
             return Ok(Next::After(until - began));
         }
         let old = self.endpoints.get(key);
@@ -190,7 +185,7 @@ impl Reconcile for LegacyController {
                 self.barrier.record(key, Arc::clone(&self.view), stored);
                 self.published(key);
                 let rest = began.elapsed().saturating_mul(REST).min(LONGEST_REST);
-                self.with_memory(key, |it| it.rests_until = Some(Instant::now() + rest));
+                self.memory.with(key, |it| it.rests_until = Some(Instant::now() + rest));
                 Ok(if self.barrier.waits_for(key).is_some() { Next::OwnWrites } else { Next::Event })
             }
             Err(kube::Error::Api(status)) if namespace_terminates(&status) => Ok(Next::Event),

@@ -1,7 +1,6 @@
 //! Shell: one Endpoints object, its mirrored slices written.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Endpoints;
@@ -15,6 +14,7 @@ use super::plan::{Plan, Write, mirrorable, plan};
 use crate::endpointslice::Cleanup;
 use crate::endpointslice::events::{About, Recorder, Severity};
 use crate::endpointslice::legacy::desired::is_ours;
+use crate::endpointslice::memory::Memories;
 use crate::endpointslice::metrics::{MirrorMetrics, Operation};
 use crate::endpointslice::model::{SERVICE_NAME, ServiceView};
 use crate::endpointslice::narrow::Watched;
@@ -84,7 +84,7 @@ pub struct MirrorController {
     metrics: MirrorMetrics,
     events: Recorder,
     /// Names of creations whose outcome is unknown; endpoints and slices there should be.
-    memory: Mutex<HashMap<ObjectKey, Memory>>,
+    memory: Memories<Memory>,
 }
 
 #[derive(Default)]
@@ -113,13 +113,8 @@ impl MirrorController {
             barrier: Barrier::default(),
             metrics: options.mirror_metrics.clone(),
             events,
-            memory: Mutex::default(),
+            memory: Memories::default(),
         }
-    }
-
-    fn with_memory<R>(&self, key: &ObjectKey, f: impl FnOnce(&mut Memory) -> R) -> R {
-        let mut memory = self.memory.lock().expect("no code panics while it holds the map");
-        f(memory.entry(key.clone()).or_default())
     }
 
     /// The object to mirror; `None`: nothing may be mirrored under this name.
@@ -136,7 +131,7 @@ impl MirrorController {
         let params = PostParams::default();
         let (what, answer) = match write {
             Write::Create(mut slice) => {
-                let unsure = self.with_memory(key, |it| it.unsure_names.pop());
+                let unsure = self.memory.with(key, |it| it.unsure_names.pop());
                 let name = unsure.unwrap_or_else(|| slice_name(&key.name, uuid::Uuid::new_v4().as_bytes()));
                 slice.metadata.name = Some(name.clone());
                 let answer = api.create(&params, &slice).await;
@@ -145,7 +140,7 @@ impl MirrorController {
                         return Ok(Outcome::NamespaceTerminates);
                     }
                     Err(error) if !matches!(error, kube::Error::Api(status) if status.code < 500) => {
-                        self.with_memory(key, |it| it.unsure_names.push(name));
+                        self.memory.with(key, |it| it.unsure_names.push(name));
                     }
                     _ => {}
                 }
@@ -209,7 +204,7 @@ impl MirrorController {
 
     /// Books what there is and should be of one object.
     fn count(&self, key: &ObjectKey, desired: (usize, usize), slices: usize) {
-        self.with_memory(key, |it| {
+        self.memory.with(key, |it| {
             let step = |now: usize, before: usize| now as i64 - before as i64;
             self.metrics.desired.inc_by(step(desired.0, it.desired.0));
             self.metrics.desired_slices.inc_by(step(desired.1, it.desired.1));
@@ -248,7 +243,7 @@ impl Reconcile for MirrorController {
                 alive.map(Write::Delete).collect()
             }
         };
-        self.with_memory(key, |it| {
+        self.memory.with(key, |it| {
             let known = |name: &String| kept.iter().any(|it| it.object.metadata.name.as_ref() == Some(name));
             it.unsure_names.retain(|name| !known(name));
         });
@@ -264,7 +259,7 @@ impl Reconcile for MirrorController {
             return Ok(Next::OwnWrites);
         }
         if self.stores.endpoints.get(key).is_none() && kept.is_empty() {
-            self.memory.lock().expect("no code panics while it holds the map").remove(key);
+            self.memory.forget(key);
         }
         Ok(Next::Event)
     }
