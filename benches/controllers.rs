@@ -127,7 +127,8 @@ impl Bench {
                     let Some(status) = &it.status else { return false };
                     status.observed_generation >= it.metadata.generation
                         && [Some(status.replicas), status.updated_replicas, status.ready_replicas]
-                            == [Some(want); 3]
+                            .map(Option::unwrap_or_default)
+                            == [want; 3]
                 })
             }
             Kind::Deployment => {
@@ -136,7 +137,8 @@ impl Bench {
                     let Some(status) = &it.status else { return false };
                     status.observed_generation >= it.metadata.generation
                         && [status.replicas, status.updated_replicas, status.available_replicas]
-                            == [Some(want); 3]
+                            .map(Option::unwrap_or_default)
+                            == [want; 3]
                 })
             }
         }
@@ -209,7 +211,7 @@ impl Bench {
                 object["spec"]["updateStrategy"] = json!({"rollingUpdate": {"maxUnavailable": "10%"}});
             }
             self.create(kind, &object).await;
-            self.until("the empty workload", async || self.done_empty(kind).await).await;
+            self.until("the empty workload", async || self.done(kind, 0).await).await;
             self.step(first, (name, &controller), (kind, 1, pods), async |it| {
                 it.patch(kind, "web", json!({"spec": {"replicas": pods}})).await;
             })
@@ -227,19 +229,6 @@ impl Bench {
             })
             .await;
             self.clean().await;
-        }
-    }
-
-    async fn done_empty(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::StatefulSet => {
-                let it = self.api::<StatefulSet>().get("web").await.expect("read");
-                it.status.is_some_and(|it| it.observed_generation.is_some())
-            }
-            Kind::Deployment => {
-                let it = self.api::<Deployment>().get("web").await.expect("read");
-                it.status.is_some_and(|it| it.observed_generation.is_some())
-            }
         }
     }
 }
