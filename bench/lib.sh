@@ -8,6 +8,7 @@
 #   BENCH_MIN_UTIL=0.97   saturated runs with a less busy server do not count
 #   BENCH_MAX_FOREIGN=0.05  runs below saturation in which others used more of the two CPUs do not count
 #   BENCH_OUT=DIR         keep the raw lines of every run there
+#   KUBEBUILDER_ASSETS=DIR  where etcd, kube-apiserver and coredns are, for the scripts that use them
 set -euo pipefail
 
 bench="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -106,11 +107,14 @@ port_of() {
         nsd) echo 15302 ;;
         knot) echo 15303 ;;
         named) echo 15304 ;;
+        coredns) echo 15305 ;;
     esac
 }
 http=127.0.0.1:15380
 api=127.0.0.1:15343
 kubeconfig="$work/kubeconfig"
+# The same for the tools here, which speak plain HTTP only.
+plain_kubeconfig="$kubeconfig"
 # The name that tells that the data has arrived.
 last_name=""
 declare -A pid_of=()
@@ -141,6 +145,49 @@ start_api() {
     say "data: $made"
 }
 
+# start_real_api [SHAPE…]: the same with etcd and kube-apiserver of KUBEBUILDER_ASSETS; the tools reach it through `kubectl proxy`.
+start_real_api() {
+    local etcd=15345 secure=15346 made
+    mkdir -p "$work/api"
+    openssl genrsa -out "$work/api/accounts.key" 2048 2>/dev/null
+    echo "test,test,test,system:masters" >"$work/api/tokens.csv"
+    start etcd "${on_client_cpu[@]}" "$KUBEBUILDER_ASSETS/etcd" --data-dir="$work/api/etcd" --unsafe-no-fsync --log-level=error \
+        --listen-client-urls="http://127.0.0.1:$etcd" --advertise-client-urls="http://127.0.0.1:$etcd" --listen-peer-urls=http://127.0.0.1:15347
+    start api "${on_client_cpu[@]}" "$KUBEBUILDER_ASSETS/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd" --bind-address=127.0.0.1 \
+        --secure-port="$secure" --cert-dir="$work/api/certificates" --token-auth-file="$work/api/tokens.csv" --authorization-mode=RBAC \
+        --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$work/api/accounts.key" \
+        --service-account-signing-key-file="$work/api/accounts.key" --service-cluster-ip-range=10.96.0.0/16 \
+        --disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none
+    kubeconfig_of "https://127.0.0.1:$secure" "$work/api/certificates/apiserver.crt" >"$kubeconfig"
+    wait_for 120 api kubectl --kubeconfig="$kubeconfig" get --raw /readyz
+    start proxy "${on_client_cpu[@]}" kubectl --kubeconfig="$kubeconfig" proxy --port="${api##*:}" --disable-filter=true
+    plain_kubeconfig="$work/kubeconfig-plain"
+    kubeconfig_of "http://$api" >"$plain_kubeconfig"
+    wait_for 20 proxy kubectl --kubeconfig="$plain_kubeconfig" get --raw /readyz
+    made="$("$tool" apply --kubeconfig "$plain_kubeconfig" "$@")"
+    say "data, in $("$KUBEBUILDER_ASSETS/kube-apiserver" --version): $made"
+}
+
+# kubeconfig_of SERVER [AUTHORITY]: one whose user may do everything.
+kubeconfig_of() {
+    cat <<YAML
+apiVersion: v1
+kind: Config
+clusters:
+- name: bench
+  cluster:
+    server: $1
+${2:+    certificate-authority: $2}
+users:
+- name: bench
+  user: {token: test}
+contexts:
+- name: bench
+  context: {cluster: bench, user: bench}
+current-context: bench
+YAML
+}
+
 # ordinal_command [DNS-PORT]: words.
 ordinal_command() {
     echo "$ordinal run --kubeconfig=$kubeconfig --components=dns --udp-threads=1 --log-level=warn \
@@ -150,6 +197,25 @@ ordinal_command() {
 start_ordinal() {
     # shellcheck disable=SC2046 # Words on purpose.
     start ordinal "${on_server_cpu[@]}" $(ordinal_command) "$@"
+}
+
+# The kubernetes plugin on the same API server, with one CPU as the others; its own cache would hide what is measured.
+coredns_command() {
+    cat >"$work/Corefile" <<CONF
+.:$(port_of coredns) {
+    bind 127.0.0.1
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        kubeconfig $kubeconfig
+        ttl 5
+    }
+}
+CONF
+    echo "env GOMAXPROCS=1 $KUBEBUILDER_ASSETS/coredns -quiet -conf $work/Corefile"
+}
+
+start_coredns() {
+    # shellcheck disable=SC2046 # Words on purpose.
+    start coredns "${on_server_cpu[@]}" $(coredns_command)
 }
 
 start_echo() { start echo "${on_server_cpu[@]}" "$tool" echo --listen "127.0.0.1:$(port_of echo)"; }
@@ -226,7 +292,7 @@ start_servers() {
     local server
     "$tool" zone "${shape[@]}" --out "$work/zone.txt"
     for server in "$@"; do
-        [ "$server" = ordinal ] && start_api "${shape[@]}"
+        [ "$server" = ordinal ] && "${api_command:-start_api}" "${shape[@]}"
         "start_$server"
     done
     for server in "$@"; do

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster::Cluster;
+use cluster::real::{Real, Setup};
 use http_body_util::BodyExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use ordinal::apiserver::{ApiServer, Options};
@@ -341,7 +341,13 @@ async fn the_embedded_server_answers_like_kube_apiserver() {
 #[tokio::test]
 async fn kube_apiserver_still_answers_so() {
     let existing = std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|it| it == "true");
-    let cluster = (!existing && cluster::real::assets().is_some()).then(Cluster::start);
+    let assets = cluster::real::assets().filter(|_| !existing);
+    let cluster = assets.map(|assets| {
+        let mut real = Real::start(&assets, &Setup::default());
+        // As bare as the embedded server of the other test: nobody binds pods or collects garbage.
+        real.end_rest();
+        real
+    });
     let path = match &cluster {
         Some(cluster) => cluster.kubeconfig(),
         None if existing => PathBuf::from(std::env::var_os("KUBECONFIG").expect("KUBECONFIG")),

@@ -172,6 +172,17 @@ impl Real {
         self.manager = None;
     }
 
+    /// Ends all but the API server and its store.
+    pub fn end_rest(&mut self) {
+        self.manager = None;
+        self.node.cancel();
+    }
+
+    /// Of the store and the API server.
+    pub fn pids(&self) -> Vec<u32> {
+        self.server.iter().map(|it| it.0.id()).collect()
+    }
+
     /// Ends the API server and its store without warning; the node goes on trying.
     pub fn kill(&mut self) {
         self.server.clear();
