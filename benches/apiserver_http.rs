@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use cluster::real::{Real, Setup, assets};
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use http::Request;
 use kube::Client;
-use cluster::real::{Real, Setup, assets};
 use serde_json::json;
 use support::common;
 use support::common::{Ordinal, cpu_seconds, resident_kib};

@@ -253,6 +253,9 @@ pub struct UpArgs {
     /// Keep the objects in this folder across restarts; a new one is made.
     #[arg(long, value_name = "DIR", env = "ORDINAL_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Give Services and simulated pods IPv6 addresses as well: 10.96.0.0/16 and fd00:10:96::/112, 10.244.0.0/16 and fd00:10:244::/64.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_DUAL_STACK", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub dual_stack: Option<bool>,
     /// Manifests applied before the ready line: file, directory or `-`; repeatable.
     #[arg(short, long, value_name = "PATH")]
     pub filename: Vec<PathBuf>,

@@ -95,6 +95,8 @@ pub struct ApiConfig {
     pub kubeconfig_out: PathBuf,
     /// Where `up` keeps the objects beyond its end. Left out: in memory.
     pub data_dir: Option<PathBuf>,
+    /// Whether Services and simulated pods of `up` may have an IPv6 address besides IPv4.
+    pub dual_stack: bool,
     /// Requests a second that `run` sends to the API server at most, on average. Left out: no limit.
     pub qps: Option<u32>,
     /// Requests at once after a pause, with `qps`. Left out: as many as `qps`.
@@ -114,6 +116,7 @@ impl Default for ApiConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
             kubeconfig_out: PathBuf::from("ordinal.kubeconfig"),
             data_dir: None,
+            dual_stack: false,
             qps: None,
             burst: None,
         }

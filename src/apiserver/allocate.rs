@@ -3,26 +3,59 @@
 //! The ledger follows commits (see `store`), so it never leaks and is rebuilt by replaying what is stored.
 //! Source: kubernetes `pkg/registry/core/service/storage/alloc.go`.
 
+use crate::apiserver::families::{self, Family};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::validate::FieldError;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Node ports handed out, upstream's default range.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+/// Addresses of a range that are looked at: 2 to the power of it.
+const MOST_BITS: u8 = 20;
 
 /// Addresses and ports in use, each with the number of claims on it.
 #[derive(Debug)]
 pub struct Allocations {
-    cidr: ipnet::Ipv4Net,
-    addresses: HashMap<Ipv4Addr, usize>,
+    ranges: Ranges,
+    addresses: HashMap<IpAddr, usize>,
     node_ports: HashMap<u16, usize>,
 }
 
-impl Default for Allocations {
+/// Where cluster addresses come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranges {
+    /// The default family.
+    pub v4: Ipv4Net,
+    /// With it the server is dual-stack.
+    pub v6: Option<Ipv6Net>,
+}
+
+impl Default for Ranges {
+    /// 10.96.0.0/16.
     fn default() -> Self {
-        Self::new(ipnet::Ipv4Net::new(Ipv4Addr::new(10, 96, 0, 0), 16).expect("16 is a prefix length"))
+        Self { v4: Ipv4Net::new(Ipv4Addr::new(10, 96, 0, 0), 16).expect("16 is a prefix length"), v6: None }
+    }
+}
+
+impl Ranges {
+    /// 10.96.0.0/16 and fd00:10:96::/112.
+    pub fn dual_stack() -> Self {
+        let v6 = Ipv6Net::new(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112);
+        Self { v6: Some(v6.expect("112 is a prefix length")), ..Self::default() }
+    }
+
+    fn families(&self) -> &'static [Family] {
+        if self.v6.is_some() { &[Family::V4, Family::V6] } else { &[Family::V4] }
+    }
+
+    fn of(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::V4 => Some(self.v4.into()),
+            Family::V6 => self.v6.map(IpNet::from),
+        }
     }
 }
 
@@ -34,14 +67,14 @@ enum Step {
 }
 
 impl Allocations {
-    /// Nothing allocated from `cidr`.
-    pub fn new(cidr: ipnet::Ipv4Net) -> Self {
-        Self { cidr, addresses: HashMap::new(), node_ports: HashMap::new() }
+    /// Nothing allocated from `ranges`.
+    pub fn new(ranges: Ranges) -> Self {
+        Self { ranges, addresses: HashMap::new(), node_ports: HashMap::new() }
     }
 
     /// The first usable address: that of default/kubernetes.
     pub fn first(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.cidr.network()).saturating_add(1))
+        Ipv4Addr::from(u32::from(self.ranges.v4.network()).saturating_add(1))
     }
 
     /// Whether objects of this kind occupy addresses or ports.
@@ -65,65 +98,80 @@ impl Allocations {
         }
     }
 
-    /// Gives `service` the addresses and ports its type calls for and it does not name itself. `held` is
+    /// Gives `service` the families, addresses and ports its type calls for and it does not name itself. `held` is
     /// what it occupies already (its stored state), which it may keep. `random` picks where to look first.
     ///
     /// Nothing is recorded here: the commit of the service does that.
     pub fn assign(&self, service: &mut Value, held: Option<&Value>, random: u64) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
-        if kind == "ExternalName" {
-            return errors;
+        if !families::has_address(service) {
+            return Vec::new();
         }
-        self.assign_address(service, held, random, &mut errors);
-        self.assign_ports(service, held, &kind, random, &mut errors);
+        let mut errors = families::settle(self.ranges.families(), held, service);
+        if errors.is_empty() {
+            errors = self.assign_addresses(service, held, random);
+        }
+        if errors.is_empty() {
+            let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
+            self.assign_ports(service, held, &kind, random, &mut errors);
+        }
         errors
     }
 
-    fn assign_address(
-        &self,
-        service: &mut Value,
-        held: Option<&Value>,
-        random: u64,
-        errors: &mut Vec<FieldError>,
-    ) {
-        let spec = &mut service["spec"];
-        let mut wanted = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
-        if wanted.is_empty() {
-            spec["clusterIPs"][0].as_str().unwrap_or_default().clone_into(&mut wanted);
+    fn assign_addresses(&self, service: &mut Value, held: Option<&Value>, random: u64) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut listed = families::addresses(service);
+        let held = held.filter(|it| families::has_address(it));
+        let is_headless = |it: &[String]| it.first().is_some_and(|it| it == "None");
+        if is_headless(&listed) || held.is_some_and(|it| is_headless(&families::addresses(it))) {
+            return errors;
         }
-        if wanted.is_empty() {
-            match self.free_address(random) {
-                Some(address) => wanted = address.to_string(),
-                None => {
-                    let detail = "failed to allocate IP: range is full";
-                    errors.push(FieldError::invalid("spec.clusterIPs", json!([]), detail));
-                    return;
+        // Of an update only a second address can be new; what else it changes is refused by validation.
+        let known = held.map_or(0, |it| families::families(it).len());
+        if held.is_some_and(|it| families::stays(Some(it), service)) {
+            return errors;
+        }
+        for (index, family) in families::families(service).into_iter().enumerate().skip(known) {
+            let wanted = listed.get(index).cloned().unwrap_or_default();
+            let found = match wanted.parse() {
+                Ok(address) => self.take(family, address).map(|()| address),
+                Err(_) => self.free_address(family, random).ok_or_else(|| "range is full".to_owned()),
+            };
+            match found {
+                Ok(address) if index < listed.len() => listed[index] = address.to_string(),
+                Ok(address) => listed.push(address.to_string()),
+                Err(why) => {
+                    let which = if wanted.is_empty() { String::new() } else { format!(" {wanted}") };
+                    let detail = format!("failed to allocate IP{which}: {why}");
+                    errors.push(FieldError::invalid(
+                        "spec.clusterIPs",
+                        json!(families::addresses(service)),
+                        detail,
+                    ));
+                    return errors;
                 }
             }
-        } else if let Ok(IpAddr::V4(address)) = wanted.parse() {
-            let holds = held.is_some_and(|it| addresses(it).contains(&address));
-            let problem = if holds {
-                None
-            } else if !self.usable(address) {
-                Some(format!(
-                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
-                     The range of valid IPs is {}",
-                    self.cidr
-                ))
-            } else if self.addresses.contains_key(&address) {
-                Some(format!("failed to allocate IP {address}: provided IP is already allocated"))
-            } else {
-                None
-            };
-            if let Some(detail) = problem {
-                errors.push(FieldError::invalid("spec.clusterIPs", json!([wanted]), detail));
-            }
         }
-        if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty) {
-            spec["clusterIPs"] = json!([wanted]);
+        if let (Some(first), Some(spec)) = (listed.first().cloned(), service["spec"].as_object_mut()) {
+            spec.insert("clusterIP".to_owned(), first.into());
+            spec.insert("clusterIPs".to_owned(), json!(listed));
         }
-        spec["clusterIP"] = wanted.into();
+        errors
+    }
+
+    /// Whether a named address can be had; why not.
+    fn take(&self, family: Family, address: IpAddr) -> Result<(), String> {
+        let Some(range) = self.ranges.of(family) else {
+            return Err(format!("{} is not configured on this cluster", family.name()));
+        };
+        if !usable(range, address) {
+            return Err(format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+            ));
+        }
+        if self.addresses.contains_key(&address) {
+            return Err("provided IP is already allocated".to_owned());
+        }
+        Ok(())
     }
 
     fn assign_ports(
@@ -188,19 +236,32 @@ impl Allocations {
         }
     }
 
-    fn usable(&self, address: Ipv4Addr) -> bool {
-        self.cidr.contains(&address) && address != self.cidr.network() && address != self.cidr.broadcast()
+    fn free_address(&self, family: Family, random: u64) -> Option<IpAddr> {
+        let range = self.ranges.of(family)?;
+        let bits = range.max_prefix_len() - range.prefix_len();
+        // As many as anybody may need, also of a range of IPv6.
+        let size = 1u64 << bits.min(MOST_BITS);
+        let is_free = |it: &IpAddr| {
+            usable(range, *it) && *it != IpAddr::V4(self.first()) && !self.addresses.contains_key(it)
+        };
+        (0..size).map(|step| nth(range, random.wrapping_add(step) % size)).find(is_free)
     }
+}
 
-    fn free_address(&self, random: u64) -> Option<Ipv4Addr> {
-        let size = 1u64 << (32 - self.cidr.prefix_len());
-        let network = u64::from(u32::from(self.cidr.network()));
-        (0..size)
-            .map(|step| network + random.wrapping_add(step) % size)
-            .filter_map(|it| u32::try_from(it).ok())
-            .map(Ipv4Addr::from)
-            .find(|it| self.usable(*it) && *it != self.first() && !self.addresses.contains_key(it))
+/// The address so many above the network's own.
+fn nth(range: IpNet, number: u64) -> IpAddr {
+    match range {
+        IpNet::V4(it) => {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            Ipv4Addr::from(u32::from(it.network()).saturating_add(number)).into()
+        }
+        IpNet::V6(it) => Ipv6Addr::from(u128::from(it.network()).saturating_add(number.into())).into(),
     }
+}
+
+/// Neither the network itself nor its broadcast address.
+fn usable(range: IpNet, address: IpAddr) -> bool {
+    range.contains(&address) && address != range.network() && address != range.broadcast()
 }
 
 fn count<K: std::hash::Hash + Eq>(claims: &mut HashMap<K, usize>, key: K, step: Step) {
@@ -217,14 +278,12 @@ fn count<K: std::hash::Hash + Eq>(claims: &mut HashMap<K, usize>, key: K, step: 
     }
 }
 
-/// IPv4 cluster addresses a service occupies.
-fn addresses(service: &Value) -> Vec<Ipv4Addr> {
-    if service["spec"]["type"] == "ExternalName" {
+/// Cluster addresses a service occupies.
+fn addresses(service: &Value) -> Vec<IpAddr> {
+    if !families::has_address(service) {
         return Vec::new();
     }
-    let listed = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-    let mut all: Vec<Ipv4Addr> =
-        listed.chain([&service["spec"]["clusterIP"]]).filter_map(|it| it.as_str()?.parse().ok()).collect();
+    let mut all: Vec<IpAddr> = families::addresses(service).iter().filter_map(|it| it.parse().ok()).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -240,81 +299,85 @@ fn node_ports(service: &Value) -> Vec<u16> {
     all
 }
 
-/// Fills what an update leaves out from the stored service: addresses, ports and families once given.
+/// Whether its type has node ports.
+fn has_node_ports(service: &Value) -> bool {
+    matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"))
+}
+
+/// Whether a balancer asks it for its health on a port of its own.
+fn has_health_check(service: &Value) -> bool {
+    service["spec"]["type"] == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
+}
+
+/// Fills what an update leaves out from the stored service: addresses and ports once given.
+///
+/// Source: `patchAllocatedValues`. Ports are told by their names; one that moved to another name is not given twice.
 pub fn carry_over(old: &Value, new: &mut Value) {
-    let (from, to) = (
-        old["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned(),
-        new["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned(),
-    );
     if !new["spec"].is_object() {
         return;
     }
-    if from == "ExternalName" || to == "ExternalName" {
-        if to == "ExternalName" && from != "ExternalName" {
-            // The address is released; a client that sends it back unchanged does not mean to keep it.
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
-            {
-                if new["spec"].get(field) == old["spec"].get(field)
-                    && let Some(spec) = new["spec"].as_object_mut()
-                {
-                    spec.remove(field);
-                }
-            }
-        }
-        return;
-    }
-    let untouched = new["spec"].get("clusterIP").is_none() && new["spec"].get("clusterIPs").is_none();
-    for field in ["ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"] {
-        if new["spec"].get(field).is_none()
-            && let Some(value) = old["spec"].get(field)
-        {
-            new["spec"][field] = value.clone();
-        }
-    }
-    if untouched {
-        for field in ["clusterIP", "clusterIPs"] {
-            if let Some(value) = old["spec"].get(field) {
-                new["spec"][field] = value.clone();
-            }
-        }
-    } else if new["spec"].get("clusterIPs").is_none()
-        || new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"]
-            && new["spec"].get("clusterIP").is_some_and(|it| *it != old["spec"]["clusterIP"])
-    {
-        // Clients that know only clusterIP: unchanged means the list is unchanged too.
-        if new["spec"]["clusterIP"] == old["spec"]["clusterIP"] {
-            new["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();
-        } else {
-            new["spec"]["clusterIPs"] = match new["spec"]["clusterIP"].as_str() {
-                Some(address) if !address.is_empty() => json!([address]),
-                _ => json!([]),
-            };
-        }
-    }
-    if !matches!(to.as_str(), "NodePort" | "LoadBalancer") {
-        // Ports a former NodePort service held are given back unless the client sets them explicitly anew.
-        let held = node_ports(old);
+    families::normalize(Some(old), new);
+    if has_node_ports(old) && has_node_ports(new) {
+        let used = node_ports(new);
+        let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
         for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-            let same =
-                port["nodePort"].as_u64().is_some_and(|it| held.iter().any(|held| u64::from(*held) == it));
-            if same && let Some(map) = port.as_object_mut() {
-                map.remove("nodePort");
+            if port["nodePort"].as_u64().unwrap_or(0) != 0 {
+                continue;
+            }
+            let name = port["name"].as_str().unwrap_or_default();
+            let same = old_ports.iter().rev().find(|it| it["name"].as_str().unwrap_or_default() == name);
+            let number = same.and_then(|it| it["nodePort"].as_u64()).and_then(|it| u16::try_from(it).ok());
+            if let Some(number) = number.filter(|it| !used.contains(it)) {
+                port["nodePort"] = number.into();
             }
         }
-        return;
     }
-    let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        if port["nodePort"].as_u64().unwrap_or(0) != 0 {
-            continue;
+    let number = |it: &Value| it["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
+    if has_health_check(old) && has_health_check(new) && number(new) == 0 && number(old) != 0 {
+        new["spec"]["healthCheckNodePort"] = number(old).into();
+    }
+}
+
+/// Takes away what the new type has no use for, if the client has not changed it.
+///
+/// Source: `dropTypeDependentFields`.
+pub fn drop_leftovers(old: &Value, new: &mut Value) {
+    let same = |new: &Value, field: &str| new["spec"].get(field) == old["spec"].get(field);
+    let mut gone = Vec::new();
+    if families::has_address(old) && !families::has_address(new) {
+        if same(new, "clusterIPs") {
+            gone.extend(["clusterIP", "clusterIPs"]);
         }
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        let same = old_ports
-            .iter()
-            .find(|it| it["port"] == port["port"] && it["protocol"].as_str().unwrap_or("TCP") == protocol);
-        if let Some(number) = same.and_then(|it| it.get("nodePort")) {
-            port["nodePort"] = number.clone();
+        gone.extend(["ipFamilies", "ipFamilyPolicy"].into_iter().filter(|it| same(new, it)));
+    }
+    if has_health_check(old) && !has_health_check(new) && same(new, "healthCheckNodePort") {
+        gone.push("healthCheckNodePort");
+    }
+    if old["spec"]["type"] == "LoadBalancer" && new["spec"]["type"] != "LoadBalancer" {
+        let fields = ["allocateLoadBalancerNodePorts", "loadBalancerClass"];
+        gone.extend(fields.into_iter().filter(|it| same(new, it)));
+    }
+    let is_reachable = |it: &Value| {
+        let has_addresses = it["spec"]["externalIPs"].as_array().is_some_and(|it| !it.is_empty());
+        has_node_ports(it) || it["spec"]["type"] == "ClusterIP" && has_addresses
+    };
+    if is_reachable(old) && !is_reachable(new) && same(new, "externalTrafficPolicy") {
+        gone.push("externalTrafficPolicy");
+    }
+    if has_node_ports(old) && !has_node_ports(new) && node_ports(old) == node_ports(new) {
+        for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            if let Some(port) = port.as_object_mut() {
+                port.remove("nodePort");
+            }
         }
+    }
+    if let Some(spec) = new["spec"].as_object_mut() {
+        spec.retain(|name, _| !gone.contains(&name.as_str()));
+    }
+    if new["spec"]["type"] != "LoadBalancer"
+        && let Some(status) = new["status"].as_object_mut()
+    {
+        status.insert("loadBalancer".to_owned(), json!({}));
     }
 }
 
@@ -324,7 +387,7 @@ mod tests {
     use crate::apiserver::resources;
 
     fn small() -> Allocations {
-        Allocations::new("10.0.0.0/29".parse().unwrap())
+        Allocations::new(Ranges { v4: "10.0.0.0/29".parse().unwrap(), v6: None })
     }
 
     fn claim(allocations: &mut Allocations, service: &Value) {
@@ -349,9 +412,12 @@ mod tests {
     #[test]
     fn explicit_addresses() {
         let mut allocations = small();
-        claim(&mut allocations, &json!({"spec": {"clusterIP": "10.0.0.3"}}));
+        let held =
+            json!({"spec": {"clusterIP": "10.0.0.3", "clusterIPs": ["10.0.0.3"], "ipFamilies": ["IPv4"]}});
+        claim(&mut allocations, &held);
         let check = |address: &str, held: Option<&Value>| {
             let mut service = json!({"spec": {"clusterIP": address}});
+            families::normalize(None, &mut service);
             allocations.assign(&mut service, held, 0).first().map(ToString::to_string)
         };
         assert_eq!(check("10.0.0.1", None), None);
@@ -360,22 +426,47 @@ mod tests {
             check("10.0.0.3", None).unwrap(),
             r#"spec.clusterIPs: Invalid value: ["10.0.0.3"]: failed to allocate IP 10.0.0.3: provided IP is already allocated"#
         );
-        assert_eq!(check("10.0.0.3", Some(&json!({"spec": {"clusterIP": "10.0.0.3"}}))), None);
+        assert_eq!(check("10.0.0.3", Some(&held)), None);
         assert!(check("10.1.0.3", None).unwrap().contains("is not in the valid range"));
     }
 
     #[test]
-    fn node_ports_are_kept_by_port_and_protocol() {
+    fn two_families() {
+        let ranges =
+            Ranges { v4: "10.0.0.0/29".parse().unwrap(), v6: Some("fd00:10:96::/112".parse().unwrap()) };
+        let mut allocations = Allocations::new(ranges);
+        let mut old = json!({"spec": {"type": "ClusterIP", "ipFamilyPolicy": "SingleStack"}});
+        assert!(allocations.assign(&mut old, None, 0).is_empty());
+        assert_eq!(old["spec"]["clusterIPs"], json!(["10.0.0.2"]));
+        claim(&mut allocations, &old);
+        let mut new = old.clone();
+        new["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
+        assert!(allocations.assign(&mut new, Some(&old), 0).is_empty());
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.0.0.2", "fd00:10:96::1"]));
+        let services = resources::find("", "v1", "services").unwrap();
+        allocations.replace(services, Some(&old), Some(&new));
+        let mut back = new.clone();
+        back["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+        assert!(allocations.assign(&mut back, Some(&new), 0).is_empty());
+        assert_eq!(back["spec"]["clusterIPs"], json!(["10.0.0.2"]));
+        allocations.replace(services, Some(&new), Some(&back));
+        let mut six = json!({"spec": {"ipFamilies": ["IPv6"]}});
+        assert!(allocations.assign(&mut six, None, 0).is_empty());
+        assert_eq!(six["spec"]["clusterIP"], "fd00:10:96::1", "it was given back");
+    }
+
+    #[test]
+    fn node_ports_are_kept_by_name() {
         let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.3", "clusterIPs": ["10.0.0.3"],
-            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}});
-        let mut new = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
+            "ipFamilies": ["IPv4"], "ports": [{"name": "a", "port": 80, "protocol": "TCP", "nodePort": 30001}]}});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}});
         carry_over(&old, &mut new);
         let mut allocations = small();
         claim(&mut allocations, &old);
         assert!(allocations.assign(&mut new, Some(&old), 1).is_empty());
         assert_eq!(
             new["spec"]["ports"],
-            json!([{"port": 80, "nodePort": 30001}, {"port": 81, "nodePort": 30002}])
+            json!([{"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30002}])
         );
         assert_eq!(new["spec"]["clusterIP"], "10.0.0.3");
     }

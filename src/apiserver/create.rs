@@ -8,7 +8,7 @@ use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
-use crate::apiserver::{admission, defaults, meta, validate, views};
+use crate::apiserver::{admission, defaults, families, meta, validate, views};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -69,9 +69,14 @@ pub fn insert(
     }
     admission::create(server, writer, resource, &mut object);
     validate::decode_check(resource, &object).map_err(Status::bad_request)?;
-    let mut errors = validate::create(resource, &object);
-    if errors.is_empty() && resource.kind == "Service" {
+    // As upstream: what cannot be had is told before anything else is looked at.
+    let mut errors = Vec::new();
+    if resource.kind == "Service" {
+        families::normalize(None, &mut object);
         errors = writer.allocations.assign(&mut object, None, random());
+    }
+    if errors.is_empty() {
+        errors = validate::create(resource, &object);
     }
     if !errors.is_empty() {
         return Err(Status::invalid(target.resource, &name, &errors));

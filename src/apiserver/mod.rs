@@ -42,6 +42,7 @@ pub mod discovery;
 pub mod documents;
 pub mod events;
 pub mod eviction;
+pub mod families;
 pub mod faults;
 pub mod gc;
 pub mod graph;
@@ -81,6 +82,7 @@ pub mod version;
 pub mod views;
 pub mod watch;
 
+pub use allocate::Ranges;
 pub use metrics::MetricsSource;
 pub use server::{ApiServer, Clock, Options};
 

@@ -1,6 +1,6 @@
 //! The handle everything shares: store, clock, identifiers, limits.
 
-use crate::apiserver::allocate::Allocations;
+use crate::apiserver::allocate::{Allocations, Ranges};
 use crate::apiserver::guard::Guard;
 use crate::apiserver::journal::folder::Folder;
 use crate::apiserver::list::Snapshots;
@@ -27,8 +27,8 @@ pub type Uids = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// What can be chosen about a server.
 pub struct Options {
-    /// Range of cluster addresses; the first usable one is that of default/kubernetes.
-    pub service_cidr: ipnet::Ipv4Net,
+    /// Ranges of cluster addresses; the first usable one is that of default/kubernetes.
+    pub service_ranges: Ranges,
     /// Time of creation and deletion stamps.
     pub clock: Clock,
     /// Uids of objects.
@@ -46,8 +46,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            service_cidr: ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(10, 96, 0, 0), 16)
-                .expect("16 is a prefix length"),
+            service_ranges: Ranges::default(),
             clock: Arc::new(Timestamp::now),
             uids: Arc::new(random_uid),
             ring_events: RING_EVENTS,
@@ -80,7 +79,7 @@ pub(crate) struct Shared {
 impl ApiServer {
     /// A server with the objects every cluster has: its namespaces, default/kubernetes, the storage class.
     pub fn new(options: Options) -> Self {
-        let allocations = Allocations::new(options.service_cidr);
+        let allocations = Allocations::new(options.service_ranges);
         let store = Store::new(allocations, Box::new(NoJournal), options.ring_events);
         Self::over(store, options, None)
     }
@@ -89,7 +88,7 @@ impl ApiServer {
     /// what it tells is durable.
     pub fn open(options: Options, folder: Folder) -> Self {
         let Folder { restored, journal, lock, base_path: _ } = folder;
-        let allocations = Allocations::new(options.service_cidr);
+        let allocations = Allocations::new(options.service_ranges);
         let store = Store::restore(allocations, Box::new(journal), options.ring_events, restored);
         Self::over(store, options, Some(lock))
     }

@@ -561,7 +561,7 @@ mod tests {
     use serde_json::json;
 
     fn store(ring_events: usize) -> Store {
-        Store::new(Allocations::default(), Box::new(NoJournal), ring_events)
+        Store::new(Allocations::new(crate::apiserver::Ranges::default()), Box::new(NoJournal), ring_events)
     }
 
     fn config_map(name: &str, data: &str) -> Value {

@@ -94,15 +94,19 @@ pub fn store(
     if let Some(by) = by {
         updates::record(resource, Some(&old.value), &mut new, by, &target.subresource);
     }
+    if resource.kind == "Service" && part == Part::Main {
+        let errors = writer.allocations.assign(&mut new, Some(&old.value), random());
+        if !errors.is_empty() {
+            return Err(Status::invalid(target.resource, name, &errors));
+        }
+        allocate::drop_leftovers(&old.value, &mut new);
+    }
     bump_generation(resource, &old.value, &mut new);
     let mut errors = finalizer_errors(&old.value, &new);
     errors.extend(match part {
         Part::Main | Part::Narrow => validate::update(resource, &old.value, &new),
         Part::Status => validate::update_status(resource, &old.value, &new),
     });
-    if errors.is_empty() && resource.kind == "Service" && part == Part::Main {
-        errors = writer.allocations.assign(&mut new, Some(&old.value), random());
-    }
     if !errors.is_empty() {
         return Err(Status::invalid(target.resource, name, &errors));
     }

@@ -16,6 +16,7 @@ pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
     set(&mut config.api.listen, args.api_listen);
     set(&mut config.api.kubeconfig_out, args.kubeconfig_out.clone());
     overlay_optional(&mut config.api.data_dir, args.data_dir.clone());
+    set(&mut config.api.dual_stack, args.dual_stack);
     set(&mut config.node.simulate, args.simulate_node);
     set(&mut config.node.start_delay, args.start_delay);
     set(&mut config.node.ready_delay, args.ready_delay);

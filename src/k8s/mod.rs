@@ -3,6 +3,7 @@
 pub mod events;
 pub mod kept;
 pub mod kinds;
+pub mod lean;
 pub mod limit;
 pub mod own_writes;
 pub mod requests;

@@ -4,10 +4,13 @@
 //! oldest first. A recreated pod therefore has a new address. Pure: the caller holds the lock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The pod network.
 pub const POD_CIDR: &str = "10.244.0.0/16";
+
+/// The pod network of the second family.
+pub const POD_CIDR_V6: &str = "fd00:10:244::/64";
 
 const NETWORK: u32 = u32::from_be_bytes([10, 244, 0, 0]);
 /// Hosts of the network: without the network and the broadcast address.
@@ -77,6 +80,13 @@ impl Addresses {
     }
 }
 
+/// The IPv6 address of a pod on a dual-stack node: it has the host number of its IPv4 address.
+pub fn second(first: Ipv4Addr) -> Ipv6Addr {
+    let host = u32::from(first).wrapping_sub(NETWORK);
+    let [.., high, low] = Ipv6Addr::from(u128::from(host)).segments();
+    Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, high, low)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +99,7 @@ mod tests {
         assert_eq!(pool.assign("b"), Some(Ipv4Addr::new(10, 244, 0, 2)));
         pool.release("a");
         assert_eq!(pool.assign("a2"), Some(Ipv4Addr::new(10, 244, 0, 3)));
+        assert_eq!(second(Ipv4Addr::new(10, 244, 1, 2)).to_string(), "fd00:10:244::102");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct NodeConfig {
     pub stop_delay: Duration,
     /// From the creation of a VolumeSnapshot to its being ready.
     pub snapshot_delay: Duration,
+    /// Pods have an IPv6 address, too.
+    pub dual_stack: bool,
 }
 
 impl Default for NodeConfig {
@@ -25,6 +27,7 @@ impl Default for NodeConfig {
             ready_delay: Duration::from_millis(300),
             stop_delay: Duration::from_millis(200),
             snapshot_delay: Duration::from_millis(500),
+            dual_stack: false,
         }
     }
 }

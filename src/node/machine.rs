@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::address::POD_CIDR;
+use super::address::{POD_CIDR, POD_CIDR_V6};
+use super::config::NodeConfig;
 
 /// InternalIP of the node. Not loopback, which EndpointSlices refuse, and not in the pod network.
 pub const ADDRESS: &str = "172.18.0.2";
@@ -28,7 +29,8 @@ const RENEWALS_PER_HEARTBEAT: u32 = 30;
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The Node object named `name`, without its status.
-pub fn node(name: &str) -> Value {
+pub fn node(name: &str, dual_stack: bool) -> Value {
+    let ranges = if dual_stack { vec![POD_CIDR, POD_CIDR_V6] } else { vec![POD_CIDR] };
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -42,7 +44,7 @@ pub fn node(name: &str) -> Value {
                 "topology.kubernetes.io/zone": "sim-a",
             },
         },
-        "spec": {"podCIDR": POD_CIDR, "podCIDRs": [POD_CIDR]},
+        "spec": {"podCIDR": POD_CIDR, "podCIDRs": ranges},
     })
 }
 
@@ -95,9 +97,11 @@ pub fn seconds(now: Timestamp) -> String {
 }
 
 /// Creates what is missing: the node with its status, its lease, a default storage class.
-pub async fn register(client: &Client, name: &str, since: &str) -> kube::Result<()> {
+pub async fn register(client: &Client, config: &NodeConfig, since: &str) -> kube::Result<()> {
+    let name = config.name.as_str();
     let nodes: Api<Node> = Api::all(client.clone());
-    let object: Node = serde_json::from_value(node(name)).map_err(kube::Error::SerdeError)?;
+    let object: Node =
+        serde_json::from_value(node(name, config.dual_stack)).map_err(kube::Error::SerdeError)?;
     exists(nodes.create(&PostParams::default(), &object).await)?;
     heartbeat(client, name, since).await?;
     renew(client, name).await?;

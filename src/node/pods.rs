@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::address::Addresses;
+use super::address::{Addresses, second};
 use super::config::NodeConfig;
 use super::events::{Note, Recorder, Source};
 use super::knobs::{self, Knobs};
@@ -229,8 +229,8 @@ impl Pods {
         let pod = &*known.object;
         let needs_address = !matches!(goal, Goal::Creating);
         let host_network = pod.spec.as_ref().is_some_and(|it| it.host_network == Some(true));
-        let address = if host_network {
-            Some(machine::ADDRESS.to_owned())
+        let addresses = if host_network {
+            vec![machine::ADDRESS.to_owned()]
         } else if needs_address {
             let mut pool = self.addresses.lock().expect("no code panics while it holds the pool");
             let assigned = pool.assign(known.uid());
@@ -240,14 +240,15 @@ impl Pods {
                 self.recorder.record(pod, Note::warning(Source::Kubelet, "FailedCreatePodSandBox", why));
                 return Ok(Next::After(std::time::Duration::from_secs(10)));
             };
-            Some(address.to_string())
+            let second = self.config.dual_stack.then(|| second(address).to_string());
+            [address.to_string()].into_iter().chain(second).collect()
         } else {
-            None
+            Vec::new()
         };
         let scene = status::Scene {
             now: machine::seconds(Timestamp::now()),
             node_address: machine::ADDRESS.to_owned(),
-            pod_address: address,
+            pod_addresses: addresses,
         };
         // Told before others can act on the status; once, even if the write has to be repeated.
         if self.remember(key, known.uid(), stage, |it| it.told.replace(goal.clone()) != Some(goal.clone())) {

@@ -46,7 +46,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let since = machine::seconds(Timestamp::now());
-    while let Err(error) = machine::register(&client, &config.name, &since).await {
+    while let Err(error) = machine::register(&client, &config, &since).await {
         warn!(node = config.name, %error, "node not registered, trying again");
         tokio::select! {
             () = shutdown.cancelled() => return,

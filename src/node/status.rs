@@ -15,8 +15,8 @@ pub struct Scene {
     pub now: String,
     /// Address of the node.
     pub node_address: String,
-    /// Address of the pod; `None` before it has one.
-    pub pod_address: Option<String>,
+    /// Addresses of the pod, none before it has one; IPv4 first.
+    pub pod_addresses: Vec<String>,
 }
 
 /// The merge patch that takes `pod` to `goal`.
@@ -42,10 +42,11 @@ pub fn patch(pod: &Pod, goal: &Goal, scene: &Scene) -> Value {
         status["startTime"] = scene.now.as_str().into();
     }
     if *goal != Goal::Creating
-        && let Some(address) = &scene.pod_address
+        && let Some(address) = scene.pod_addresses.first()
     {
         status["podIP"] = address.as_str().into();
-        status["podIPs"] = json!([{"ip": address}]);
+        let all: Vec<_> = scene.pod_addresses.iter().map(|it| json!({"ip": it})).collect();
+        status["podIPs"] = all.into();
     }
     let init = init_statuses(pod, goal, scene);
     if !init.is_empty() {

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -64,6 +64,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::k8s::events as told;
+use crate::k8s::lean::LeanPod;
 use crate::k8s::watch::{Change, reflect};
 use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
@@ -144,7 +145,7 @@ fn watch(
 
     let (to_queue, known) = (queue.clone(), stores.sets.clone());
     let on_pod = move |change| add(index::of_pod(&change, &known), &to_queue);
-    let pods = Api::<Pod>::all(client.clone());
+    let pods = Api::<LeanPod>::all(client.clone());
     tasks.spawn(reflect(
         pods,
         config(),

@@ -10,7 +10,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use super::model::{ClaimView, PodView, RevisionView, SetSpec, SetStatus};
 use super::plan::{Action, Plan, Reason, plan};
 use super::reconcile::{Reconciler, Stores};
 use crate::k8s::events;
+use crate::k8s::lean::LeanPod;
 use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 
@@ -81,7 +82,7 @@ pub async fn survey(client: Client, namespace: Option<&str>, now: fn() -> Timest
     let mut keys: Vec<_> = narrowed.iter().map(|it| it.key.clone()).collect();
     keys.sort_unstable();
     stores.sets.replace(narrowed);
-    stores.pods.replace(views::<Pod, _>(&client, namespace, PodView::narrow).await?);
+    stores.pods.replace(views::<LeanPod, _>(&client, namespace, PodView::narrow).await?);
     stores.claims.replace(views::<PersistentVolumeClaim, _>(&client, namespace, ClaimView::narrow).await?);
     stores.revisions.replace(views::<ControllerRevision, _>(&client, namespace, RevisionView::narrow).await?);
 

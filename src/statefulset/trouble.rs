@@ -4,13 +4,15 @@
 //! and between CrashLoopBackOff and running, and every change of words would be a write.
 //! Source: kubernetes `pkg/kubelet/images/types.go`, `pkg/kubelet/kuberuntime` (waiting reasons).
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+use crate::k8s::lean::LeanStatus;
 
 /// Restarts after which a container that is not ready counts as crashing.
 const RESTARTS: i32 = 2;
 
 /// The first container in trouble, or that no node takes the pod; `None` if time may be all it needs.
-pub fn of(status: &PodStatus) -> Option<String> {
+pub fn of(status: &LeanStatus) -> Option<String> {
     let unschedulable = status.conditions.iter().flatten().any(|it| {
         it.type_ == "PodScheduled" && it.status == "False" && it.reason.as_deref() == Some("Unschedulable")
     });

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::Value;
 
 use super::model::{LABEL_REVISION, Ordinal, parse_pod_name};
 use super::revision;
+use crate::k8s::lean::LeanPod;
 use crate::model::{ObjectKey, quantity::Quantity};
 
 /// An owner reference, reduced to identity and the controller flag.
@@ -108,7 +109,7 @@ pub struct PodView {
 
 impl PodView {
     /// Narrows a pod. `None` for an object without a name, which no API server returns.
-    pub fn narrow(pod: Pod) -> Option<Self> {
+    pub fn narrow(pod: LeanPod) -> Option<Self> {
         let key = key_of(&pod.metadata)?;
         let owner = controller_of(&pod.metadata);
         let status = pod.status.unwrap_or_default();

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::apiserver::journal::folder::Folder;
-use crate::apiserver::{self, ApiServer};
+use crate::apiserver::{self, ApiServer, Ranges};
 use crate::components::{Process, Running, bind_context};
 use crate::config::{Config, Mode};
 use crate::reload::Reload;
@@ -58,6 +58,7 @@ pub async fn run(
         protect_storage: config.node.simulate,
         // Requests of kube clients without a name are those of our own components, too.
         own_managers: vec![String::new(), "ordinal".to_owned()],
+        service_ranges: if config.api.dual_stack { Ranges::dual_stack() } else { Ranges::default() },
         ..apiserver::Options::default()
     };
     let (server, base_path) = match &config.api.data_dir {
@@ -89,6 +90,7 @@ pub async fn run(
             start_delay: config.node.start_delay,
             ready_delay: config.node.ready_delay,
             stop_delay: config.node.stop_delay,
+            dual_stack: config.api.dual_stack,
             ..node::NodeConfig::default()
         };
         let (client, metrics) = (client.clone(), process.controller_metrics());

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Node, ReplicationController};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
@@ -48,6 +48,7 @@ use self::disruption::BudgetView;
 use self::hash::Release;
 use self::model::{NamedView, PodView, SetKind, SetView};
 use crate::k8s::events::{self, Recorder};
+use crate::k8s::lean::LeanPod;
 use crate::k8s::watch::{Cached, Change, Store, reflect};
 use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
@@ -375,7 +376,7 @@ fn watch(
     let has_controllers = has(Controller::ReplicationController) || looks_up;
     let has_autoscalers = has(Controller::Autoscaler);
 
-    let pods = Api::<Pod>::all(client.clone());
+    let pods = Api::<LeanPod>::all(client.clone());
     let (to, known) = (queues.clone(), stores.clone());
     let on_change = move |change| to.pod(&change, &known);
     tasks.spawn(reflect(pods, config(), PodView::narrow, stores.pods.clone(), on_change, shutdown.clone()));

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::k8s::kinds::{CONTROLLERS, REPLICA_SETS};
+use crate::k8s::lean::LeanPod;
 use crate::k8s::write::Kind;
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;
@@ -180,7 +180,7 @@ pub struct PodView {
 
 impl PodView {
     /// Narrows a pod. `None` for an object without a name, which no API server returns.
-    pub fn narrow(pod: Pod) -> Option<Self> {
+    pub fn narrow(pod: LeanPod) -> Option<Self> {
         let key = ObjectKey::new(pod.metadata.namespace.clone()?, pod.metadata.name.clone()?);
         let owner = controller_of(&pod.metadata);
         let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
@@ -205,6 +205,7 @@ impl PodView {
         let requests = spec
             .containers
             .iter()
+            .flatten()
             .chain(sidecars)
             .map(|it| requests(&it.name, it.resources.as_ref().and_then(|it| it.requests.as_ref())));
         Some(Self {

@@ -15,6 +15,12 @@ use std::time::Duration;
 use crate::common::{KUBECTL_DELETE, Kubectl, Ordinal, kubectls};
 use real::{Real, Setup, assets};
 
+/// Whether a whole real cluster has kube-controller-manager's controllers instead of ours, to see that users could not
+/// tell them apart: `ORDINAL_TEST_CONTROLLERS=kube-controller-manager`.
+pub fn theirs() -> bool {
+    std::env::var("ORDINAL_TEST_CONTROLLERS").is_ok_and(|it| it == "kube-controller-manager")
+}
+
 /// The manifests of deploy/.
 pub const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
 
@@ -65,7 +71,10 @@ impl Cluster {
             let args = [&format!("--start-delay={start}"), "--ready-delay=0s", &stop];
             return Self::Embedded(Box::new(Ordinal::up(&args)));
         };
-        let loops = format!("{},{}", real::LOOPS, real::WORKLOADS);
+        let mut loops = format!("{},{}", real::LOOPS, real::WORKLOADS);
+        if theirs() {
+            loops = format!("{loops},{}", real::OURS);
+        }
         let setup = Setup { loops: &loops, start_delay, ..Setup::default() };
         let cluster = Box::new(Real::start(&assets, &setup));
         let ours = deployed(&cluster, &[]);
@@ -110,7 +119,7 @@ impl Cluster {
     }
 }
 
-/// Our processes as deploy/ runs them, each with its own account: first the controllers, then DNS.
+/// Our processes as deploy/ runs them, each with its own account: first the controllers, unless [`theirs`] run, then DNS.
 pub fn deployed(cluster: &Real, more: &[&str]) -> Vec<Ordinal> {
     let kubectl = cluster.kubectl();
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -128,5 +137,7 @@ pub fn deployed(cluster: &Real, more: &[&str]) -> Vec<Ordinal> {
             [&[&config, "--log-format=text", "--leader-elect-resource-namespace=ordinal"], args].concat();
         Ordinal::run(&cluster.account("ordinal", &format!("ordinal-{part}")), &args)
     };
-    vec![run("controllers", more), run("dns", &[])]
+    let mut all: Vec<_> = (!theirs()).then(|| run("controllers", more)).into_iter().collect();
+    all.push(run("dns", &[]));
+    all
 }

@@ -142,21 +142,18 @@ fn services() {
     #[rustfmt::skip]
     let cases = [
         ("headless with selector", json!({"clusterIP": "None", "selector": {"app": "nginx"}, "ports": [{"port": 80, "name": "web"}]}),
-            json!({"clusterIP": "None", "clusterIPs": ["None"], "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"],
-                "ipFamilyPolicy": "SingleStack", "ports": [{"name": "web", "port": 80, "protocol": "TCP", "targetPort": 80}],
+            json!({"clusterIP": "None", "internalTrafficPolicy": "Cluster", "ports": [{"name": "web", "port": 80, "protocol": "TCP", "targetPort": 80}],
                 "selector": {"app": "nginx"}, "sessionAffinity": "None", "type": "ClusterIP"})),
         ("headless without selector", json!({"clusterIP": "None"}),
-            json!({"clusterIP": "None", "clusterIPs": ["None"], "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4", "IPv6"],
-                "ipFamilyPolicy": "RequireDualStack", "sessionAffinity": "None", "type": "ClusterIP"})),
+            json!({"clusterIP": "None", "internalTrafficPolicy": "Cluster", "sessionAffinity": "None", "type": "ClusterIP"})),
         ("external name", json!({"type": "ExternalName", "externalName": "a.b"}),
             json!({"type": "ExternalName", "externalName": "a.b", "sessionAffinity": "None"})),
         ("load balancer", json!({"type": "LoadBalancer", "selector": {"a": "b"}}),
             json!({"type": "LoadBalancer", "selector": {"a": "b"}, "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
-                "externalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": true,
-                "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})),
+                "externalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": true})),
         ("client affinity", json!({"sessionAffinity": "ClientIP"}),
             json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}},
-                "type": "ClusterIP", "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})),
+                "type": "ClusterIP", "internalTrafficPolicy": "Cluster"})),
     ];
     for (why, spec, want) in cases {
         let service = defaulted(json!({"apiVersion": "v1", "kind": "Service", "spec": spec}));

@@ -1,5 +1,7 @@
 //! Services. Source: `ValidateService`, `ValidateServiceUpdate`.
 
+use crate::apiserver::families;
+
 use super::{FieldError, invalid_each, list, metadata, names, one_of, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -39,14 +41,7 @@ pub fn check(object: &Value, errors: &mut Vec<FieldError>) {
         let detail = "may only be set for externally-accessible services";
         errors.push(FieldError::invalid("spec.externalTrafficPolicy", "Local", detail));
     }
-    if !address.is_empty()
-        && !headless
-        && kind != "ExternalName"
-        && address.parse::<std::net::IpAddr>().is_err()
-    {
-        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", address, detail));
-    }
+    errors.extend(families::related(object));
     ports(all, errors);
     metadata::labels(&spec["selector"], "spec.selector", errors);
     one_of(&spec["sessionAffinity"], "spec.sessionAffinity", &["ClientIP", "None"], errors);
@@ -54,7 +49,6 @@ pub fn check(object: &Value, errors: &mut Vec<FieldError>) {
     for (key, allowed) in [
         ("internalTrafficPolicy", ["Cluster", "Local"].as_slice()),
         ("externalTrafficPolicy", &["Cluster", "Local"]),
-        ("ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"]),
     ] {
         if !spec[key].is_null() {
             one_of(&spec[key], &format!("spec.{key}"), allowed, errors);
@@ -104,26 +98,7 @@ fn target_port(value: &Value, field: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// The cluster IP stays for the life of the Service, unless it turns into an `ExternalName` or out of one.
+/// The first cluster IP and family stay for the life of the Service, unless it turns into an `ExternalName` or out of one.
 pub fn update(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
-    let (old, new) = (&old["spec"], &new["spec"]);
-    if old["type"] == "ExternalName" || new["type"] == "ExternalName" {
-        return;
-    }
-    let first = |spec: &Value| match list(&spec["clusterIPs"]).first() {
-        Some(first) => text(first).to_owned(),
-        None => text(&spec["clusterIP"]).to_owned(),
-    };
-    let (before, after) = (first(old), first(new));
-    if before.is_empty() || before == after {
-        return;
-    }
-    let detail =
-        if after.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
-    let value = new["clusterIPs"].clone();
-    errors.push(FieldError::invalid(
-        "spec.clusterIPs[0]",
-        if value.is_null() { json!([after]) } else { value },
-        detail,
-    ));
+    errors.extend(families::changes(old, new));
 }

@@ -33,6 +33,7 @@ use super::narrow_set;
 use super::reconcile::{Reconciler, Stores};
 use crate::apiserver::{ApiServer, Options};
 use crate::k8s::events::{Backlog, channel};
+use crate::k8s::lean::LeanPod;
 use crate::k8s::write::WriteApi;
 use crate::model::ObjectKey;
 use crate::runtime::{Next, Reconcile as _};
@@ -319,7 +320,7 @@ impl World {
             self.stores.sets.replace(sets.into_iter().filter_map(narrow_set).collect());
         }
         if behind != "pods" {
-            let pods = all(Api::<Pod>::all(self.client.clone())).await;
+            let pods = all(Api::<LeanPod>::all(self.client.clone())).await;
             self.stores.pods.begin_list();
             self.stores.pods.replace(pods.into_iter().filter_map(PodView::narrow).collect());
         }
