@@ -30,6 +30,12 @@ fn wait_ready(kubectl: &Kubectl, count: usize) -> Vec<(String, String)> {
     })
 }
 
+/// The event of a pod. Kubernetes 1.36 begins it with a capital letter, the documents and ordinal do not.
+fn told(verb: &str, ordinal: u32) -> String {
+    let text = format!("{verb} Pod web-demo-{ordinal} in StatefulSet web-demo successful");
+    if cluster::theirs() { text[..1].to_uppercase() + &text[1..] } else { text }
+}
+
 #[test]
 fn the_names_of_a_stateful_set_follow_its_pods() {
     if !has_dig() {
@@ -76,9 +82,7 @@ fn walk(ordinal: &Ordinal, kubectl: &Kubectl) {
     watched.wait_for_line("web-demo-1 in the watch", |line| {
         line.starts_with("web-demo-1") && line.contains("1/1") && line.contains("Running")
     });
-    events.wait_for_line("web-demo-1's creation among the events", |line| {
-        line.contains("create Pod web-demo-1 in StatefulSet web-demo successful")
-    });
+    events.wait_for_line("web-demo-1's creation among the events", |line| line.contains(&told("create", 1)));
     // Both watches are connected from here on; what came before may have been part of their first list.
 
     // The names, as the document asks for them: from a pod of the same namespace, through its search list.
@@ -139,9 +143,7 @@ fn walk(ordinal: &Ordinal, kubectl: &Kubectl) {
     for pod in ["web-demo-0", "web-demo-1"] {
         assert!(states(&watched).contains(&format!("{pod} 1/1 Running")), "{}", watched.text());
     }
-    events.wait_for_line("the last event", |line| {
-        line.contains("delete Pod web-demo-2 in StatefulSet web-demo successful")
-    });
+    events.wait_for_line("the last event", |line| line.contains(&told("delete", 2)));
     let text = events.text();
     for (reason, object, message) in [
         ("Scheduled", "pod/web-demo-0", "Successfully assigned demo/web-demo-0 to "),
@@ -159,16 +161,14 @@ fn walk(ordinal: &Ordinal, kubectl: &Kubectl) {
             })
         });
     }
-    let in_order: Vec<String> = (0..5)
-        .map(|it| format!("create Pod web-demo-{it} in StatefulSet web-demo successful"))
-        .chain((2..5).rev().map(|it| format!("delete Pod web-demo-{it} in StatefulSet web-demo successful")))
-        .collect();
+    let in_order: Vec<String> =
+        (0..5).map(|it| told("create", it)).chain((2..5).rev().map(|it| told("delete", it))).collect();
     assert_in_order(&text, &in_order.iter().map(String::as_str).collect::<Vec<_>>());
     // Of the first two the watch may have listed some, sorted by name.
     for pod in 2..5 {
         let object = format!("pod/web-demo-{pod} ");
         let [created, scheduled, pulled, started] = [
-            format!("create Pod web-demo-{pod} in StatefulSet"),
+            told("create", pod),
             format!("Scheduled          {object}"),
             format!("Pulled             {object}"),
             format!("Started            {object}"),

@@ -6,6 +6,8 @@
 //! kubernetes `staging/src/k8s.io/api`.
 
 use crate::apiserver::resources::Resource;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// How one field merges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +145,19 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("Event", "related", Shape::Atomic),
 ];
 
+/// The rows of one type in [`FIELDS`].
+fn rows(name: &str) -> &'static [(&'static str, Shape)] {
+    static BY_TYPE: OnceLock<HashMap<&'static str, Vec<(&'static str, Shape)>>> = OnceLock::new();
+    let by_type = BY_TYPE.get_or_init(|| {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, field, shape) in FIELDS {
+            all.entry(*name).or_default().push((*field, *shape));
+        }
+        all
+    });
+    by_type.get(name).map_or(&[], Vec::as_slice)
+}
+
 /// Types of `spec` and `status` by kind; `metadata` is the same everywhere.
 #[rustfmt::skip]
 const ROOTS: &[(&str, &str, &str)] = &[
@@ -206,13 +221,19 @@ impl Type {
                 _ => {}
             }
         }
-        FIELDS.iter().find(|it| it.0 == name && it.1 == field).map(|it| it.2)
+        rows(name).iter().find(|it| it.0 == field).map(|it| it.1)
     }
 
     /// The type of a map under `field`.
     #[must_use]
     pub fn child(self, field: &str) -> Type {
-        match self.field(field) {
+        Type::below(self.field(field))
+    }
+
+    /// The type of a map of this shape.
+    #[must_use]
+    pub fn below(shape: Option<Shape>) -> Type {
+        match shape {
             Some(Shape::Object(name)) => Type::named(name),
             _ => Type::PLAIN,
         }

@@ -83,26 +83,23 @@ impl Walk<'_> {
         if old.is_none() || new.is_none() {
             self.tell(new.is_some());
         }
-        let fields = |value: Option<&'_ Value>| -> Vec<String> {
-            value.and_then(Value::as_object).map(|it| it.keys().cloned().collect()).unwrap_or_default()
-        };
-        let mut names: BTreeSet<String> = fields(old).into_iter().chain(fields(new)).collect();
+        let fields = [old, new].into_iter().flatten().filter_map(Value::as_object).flat_map(Map::keys);
+        let mut names: BTreeSet<&str> = fields.map(String::as_str).collect();
         let layout = Layout::get();
         if let (Some(at), None) = (place.layout, old) {
             // What Go writes whatever its value comes with the struct.
             let always = layout.fields(at).iter().filter(|it| !it.name.is_empty() && it.is_always_there());
-            names.extend(always.map(|it| it.name.to_owned()));
+            names.extend(always.map(|it| it.name));
         }
         let empty = Value::Object(Map::new());
         for name in names {
-            let field = place.layout.and_then(|it| layout.field(it, &name));
-            let (shape, kind) = below(place.kind, &name);
+            let field = place.layout.and_then(|it| layout.field(it, name));
+            let (shape, kind) = below(place.kind, name);
             let inner = match field.map(|it| it.kind) {
                 Some(Kind::Struct(at)) if !field.is_some_and(|it| it.map) => Some(at),
                 _ => None,
             };
-            let (mut before, mut after) =
-                (old.and_then(|it| it.get(&name)), new.and_then(|it| it.get(&name)));
+            let (mut before, mut after) = (old.and_then(|it| it.get(name)), new.and_then(|it| it.get(name)));
             if let Some(field) = field.filter(|it| it.is_always_there()) {
                 let is_struct = inner.is_some() && !field.list;
                 let zero = if is_struct { &empty } else { &NOTHING };
@@ -139,13 +136,9 @@ impl Walk<'_> {
         if old.is_none() || new.is_none() {
             self.tell(new.is_some());
         }
-        let list = |value: Option<&'_ Value>| -> Vec<(String, Value)> {
-            let items = value.and_then(Value::as_array).into_iter().flatten();
-            items.filter_map(|it| Some((step(it)?, it.clone()))).collect()
-        };
-        let (old, new) = (list(old), list(new));
+        let (old, new) = (keyed(old, step), keyed(new, step));
         for (step, after) in &new {
-            let before = old.iter().find(|it| it.0 == *step).map(|it| &it.1);
+            let before = old.iter().find(|it| it.0 == *step).map(|it| it.1);
             self.path.push(step.clone());
             if before.is_none() && !after.is_object() {
                 self.tell(true);
@@ -161,6 +154,12 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The items of a list, each with the step that leads to it; one that has none is left out.
+fn keyed<'a>(list: Option<&'a Value>, step: &dyn Fn(&Value) -> Option<String>) -> Vec<(String, &'a Value)> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|it| Some((step(it)?, it))).collect()
 }
 
 /// A null where the other side has a list is an empty list.

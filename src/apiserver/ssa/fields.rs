@@ -119,7 +119,8 @@ impl FieldSet {
 
 /// Shape and type of `field` in a map of type `kind`; ordinary fields are granular maps or atomic lists.
 pub fn below(kind: Type, field: &str) -> (Shape, Type) {
-    (kind.field(field).unwrap_or(Shape::Object("")), kind.child(field))
+    let shape = kind.field(field);
+    (shape.unwrap_or(Shape::Object("")), Type::below(shape))
 }
 
 /// `k:{…}` of a list item; the error is the key it lacks.
