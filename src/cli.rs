@@ -244,9 +244,15 @@ pub struct UpArgs {
     /// See [`CommonArgs`].
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Address of the embedded API server (loopback only).
+    /// Address of the embedded API server; loopback only unless --tls is given.
     #[arg(long, value_name = "ADDR:PORT", env = "ORDINAL_API_LISTEN")]
     pub api_listen: Option<SocketAddr>,
+    /// Serve the API over TLS, with a bearer token in the kubeconfig.
+    #[arg(long, value_name = "BOOL", env = "ORDINAL_TLS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub tls: Option<bool>,
+    /// Further DNS names and addresses of the certificate with --tls.
+    #[arg(long, value_name = "NAMES", env = "ORDINAL_TLS_SAN", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
     /// Where to write the kubeconfig; removed on exit unless there is a data directory.
     #[arg(long, value_name = "FILE", env = "ORDINAL_KUBECONFIG_OUT")]
     pub kubeconfig_out: Option<PathBuf>,

@@ -6,7 +6,7 @@
 mod components;
 mod flags;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,8 +89,12 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ApiConfig {
-    /// Address of the embedded API server; loopback only. Port 0 takes a free port.
+    /// Address of the embedded API server; loopback only unless `tls`. Port 0 takes a free port.
     pub listen: SocketAddr,
+    /// HTTPS and a bearer token instead of plain HTTP under a secret path.
+    pub tls: bool,
+    /// Further DNS names and addresses of the certificate, besides those of loopback and of `listen`.
+    pub tls_san: Vec<String>,
     /// Where the kubeconfig is written, mode 0600; removed on exit unless there is a data directory.
     pub kubeconfig_out: PathBuf,
     /// Where `up` keeps the objects beyond its end. Left out: in memory.
@@ -110,10 +114,33 @@ impl ApiConfig {
     }
 }
 
+impl ApiConfig {
+    /// Names that can stand in a certificate.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let invalid = |reason| Err(ConfigError::Invalid { key: "api.tlsSan".to_owned(), reason });
+        if !self.tls && !self.tls_san.is_empty() {
+            return invalid("has no meaning without api.tls".to_owned());
+        }
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+        };
+        let is_name = |it: &str| it.len() <= 253 && it.split('.').all(is_label);
+        match self.tls_san.iter().find(|it| it.parse::<IpAddr>().is_err() && !is_name(it)) {
+            Some(name) => invalid(format!("{name:?} is neither a DNS name nor an address")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
+            tls: false,
+            tls_san: Vec::new(),
             kubeconfig_out: PathBuf::from("ordinal.kubeconfig"),
             data_dir: None,
             dual_stack: false,
@@ -325,16 +352,17 @@ impl Config {
             .check()
             .map_err(|(key, reason)| ConfigError::Invalid { key: format!("endpointslices.{key}"), reason })?;
         self.check_loops(&self.dns_listen)?;
-        if !self.api.listen.ip().is_loopback() {
+        if !self.api.listen.ip().is_loopback() && !self.api.tls {
             return Err(ConfigError::Invalid {
                 key: "api.listen".to_owned(),
                 reason: format!(
-                    "{} is not a loopback address; the embedded API server has no authentication and listens on \
-                     127.0.0.1 or [::1] only",
+                    "{} is not a loopback address; the embedded API server listens on others than 127.0.0.1 and [::1] \
+                     with --tls only",
                     self.api.listen
                 ),
             });
         }
+        self.api.check_names()?;
         for (key, value) in [("api.qps", self.api.qps), ("api.burst", self.api.burst)] {
             if value == Some(0) {
                 let reason = "0 would never send a request; leave it out for no limit".to_owned();
@@ -514,6 +542,27 @@ mod tests {
         assert!(
             config.validate().expect_err("not loopback").to_string().starts_with("api.listen: 0.0.0.0:7443")
         );
+    }
+
+    #[test]
+    fn tls_opens_other_addresses() {
+        let check = |text: &str| parse(text).expect("parses").validate().map_err(|it| it.to_string());
+        #[rustfmt::skip]
+        let cases = [
+            ("api: {listen: '0.0.0.0:7443'}",                                   "api.listen: 0.0.0.0:7443 is not a loopback address"),
+            ("api: {listen: '0.0.0.0:7443', tls: true}",                        ""),
+            ("api: {listen: '[fd00::1]:0', tls: true, tlsSan: [a-1.b, '::2', 10.0.0.1]}", ""),
+            ("api: {tlsSan: [a]}",                                              "api.tlsSan: has no meaning"),
+            ("api: {tls: true, tlsSan: ['https://a']}",                         "api.tlsSan: \"https://a\" is neither"),
+            ("api: {tls: true, tlsSan: ['']}",                                  "api.tlsSan: \"\" is neither"),
+            ("api: {tls: true, tlsSan: ['a..b']}",                              "api.tlsSan: \"a..b\" is neither"),
+        ];
+        for (text, want) in cases {
+            match check(text) {
+                Ok(()) => assert_eq!(want, "", "{text}"),
+                Err(error) => assert!(!want.is_empty() && error.starts_with(want), "{text}: {error}"),
+            }
+        }
     }
 
     #[test]

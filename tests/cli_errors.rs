@@ -51,6 +51,8 @@ fn a_bad_command_line_or_configuration_exits_with_2() {
         (&["up", "--components", "dsn"], "\"dsn\" is not a component"),
         (&["up", "--start-delay", "soon"], "is not a duration"),
         (&["up", "--api-listen", "0.0.0.0:7443"], "api.listen: 0.0.0.0:7443 is not a loopback address"),
+        (&["up", "--api-listen", "192.0.2.1:7443", "--tls=false"], "with --tls only"),
+        (&["up", "--tls-san", "dev.example"], "api.tlsSan: has no meaning without api.tls"),
         (&["up", "--pods", "sometimes"], "dns.pods"),
         (&["up", "--config", file], "tll"),
         (&["up", "--config", "/no/such/file"], "/no/such/file"),

@@ -3,6 +3,7 @@
 //! One handler takes every path: the resource table decides what exists, not a routing table. Bodies are read
 //! raw because kubectl 1.20 sends JSON without a Content-Type.
 
+use crate::apiserver::connections::Visitor;
 use crate::apiserver::delete::{self, Deleted};
 use crate::apiserver::documents;
 use crate::apiserver::guard::Guard;
@@ -18,16 +19,28 @@ use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::watch::Watcher;
 use crate::apiserver::{create, eviction, meta, metrics, scale, subresources};
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Largest request body, upstream's limit.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// Time a body has to arrive; that of a whole request upstream.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is still read, and dropped, of a body beyond the limit, so that its sender gets to read why.
+const DRAINED_OCTETS: usize = 32 * 1024 * 1024;
+/// How long.
+const DRAINED_TIME: Duration = Duration::from_secs(2);
+/// Longest label or field selector, in octets.
+const SELECTOR_LIMIT: usize = 10_000;
 
 /// What the handler needs: the server, and when its streams have to end.
 #[derive(Clone)]
@@ -45,26 +58,38 @@ pub(crate) fn router(app: App) -> axum::Router {
 
 async fn handle(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let Some(guard) = &app.guard else { return answer(&app, &parts, parts.uri.path(), body).await };
+    let started = Instant::now();
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    match guard.admit(parts.uri.path(), authority, &parts.headers) {
+        Ok(path) => {
+            if let Some(visitor) = parts.extensions.get::<Arc<Visitor>>() {
+                visitor.recognise();
+            }
+            let response = answer(&app, &parts, path, body).await;
+            let (method, status, duration) = (&parts.method, response.status().as_u16(), started.elapsed());
+            tracing::debug!(%method, path, status, ?duration, "request");
+            response
+        }
+        // Its path may be the secret, or nearly so.
+        Err(status) => {
+            tracing::debug!(method = %parts.method, status = status.code, "request refused");
+            failure(&status)
+        }
+    }
+}
+
+/// Answers an admitted request; `path` is the one below the secret.
+async fn answer(app: &App, parts: &Parts, path: &str, body: Body) -> Response {
     let head = parts.method == Method::HEAD;
-    let method = if head { Method::GET } else { parts.method };
-    let admitted = match &app.guard {
-        Some(guard) => guard.admit(
-            parts.uri.path(),
-            parts.uri.authority().map(http::uri::Authority::as_str),
-            &parts.headers,
-        ),
-        None => Ok(parts.uri.path()),
-    };
-    let path = match admitted {
-        Ok(path) => path,
+    let method = if head { &Method::GET } else { &parts.method };
+    let body = match read(body).await {
+        Ok(body) => body,
         Err(status) => return failure(&status),
-    };
-    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
-        return failure(&Status::too_large(BODY_LIMIT));
     };
     let query = parts.uri.query().unwrap_or_default();
     let mut response =
-        respond(&app, &method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
+        respond(app, method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
     if let Some(unsettled) = app.server.store().unsettled()
         && unsettled.settled().await.is_err()
     {
@@ -73,9 +98,33 @@ async fn handle(State(app): State<App>, request: Request) -> Response {
     if head { without_body(response) } else { response }
 }
 
+/// The whole body, or 408 or 413.
+async fn read(mut body: Body) -> Result<Bytes, Status> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let limited = Limited::new(&mut body, BODY_LIMIT).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, limited).await {
+        Ok(Ok(collected)) => return Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {}
+        Ok(Err(_)) => return Err(Status::bad_request("the body of the request is cut short")),
+        Err(_) => return Err(Status::body_timeout()),
+    }
+    // A client that is still writing when the connection closes does not read the answer.
+    let rest = async {
+        let mut drained = 0;
+        while drained < DRAINED_OCTETS
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            drained += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_TIME, rest).await;
+    Err(Status::too_large(BODY_LIMIT))
+}
+
 /// The answer to HEAD: what GET would say, its length included.
 fn without_body(mut response: Response) -> Response {
-    use axum::body::HttpBody;
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
@@ -124,6 +173,11 @@ fn respond(
     }
     if *method != Method::GET {
         check_write_options(&query)?;
+    }
+    for name in ["labelSelector", "fieldSelector"] {
+        if query.get(name).is_some_and(|it| it.len() > SELECTOR_LIMIT) {
+            return Err(Status::bad_request(format!("{name} is longer than {SELECTOR_LIMIT} octets")));
+        }
     }
     let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
     if let Some(name @ ("." | "..")) = target.name.as_deref() {

@@ -35,6 +35,7 @@ pub mod admission;
 pub mod allocate;
 pub mod autoscalers;
 pub mod boot;
+pub mod connections;
 pub mod create;
 pub mod defaults;
 pub mod delete;
@@ -76,6 +77,7 @@ pub mod store;
 pub mod strict;
 pub mod subresources;
 pub mod table;
+pub mod tls;
 pub mod update;
 pub mod validate;
 pub mod version;
@@ -84,6 +86,7 @@ pub mod watch;
 
 pub use allocate::Ranges;
 pub use metrics::MetricsSource;
+pub use serve::Door;
 pub use server::{ApiServer, Clock, Options};
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::apiserver::journal::folder::Folder;
 use crate::apiserver::list::Snapshots;
 use crate::apiserver::metrics::MetricsSource;
 use crate::apiserver::request::Call;
+use crate::apiserver::serve::{self, Door};
 use crate::apiserver::ssa::updates::Writer;
 use crate::apiserver::store::{NoJournal, RING_EVENTS, Store};
-use crate::apiserver::{boot, gc, http, namespaces, serve};
+use crate::apiserver::{boot, gc, http, namespaces};
 use jiff::Timestamp;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -87,7 +88,7 @@ impl ApiServer {
     /// A server over a data directory: it goes on from what is there. Every answer, and every event of a watch, waits until
     /// what it tells is durable.
     pub fn open(options: Options, folder: Folder) -> Self {
-        let Folder { restored, journal, lock, base_path: _ } = folder;
+        let Folder { restored, journal, lock, base_path: _, keys: _ } = folder;
         let allocations = Allocations::new(options.service_ranges);
         let store = Store::restore(allocations, Box::new(journal), options.ring_events, restored);
         Self::over(store, options, Some(lock))
@@ -135,14 +136,17 @@ impl ApiServer {
         http::router(http::App { server: self.clone(), shutdown: CancellationToken::new(), guard })
     }
 
-    /// Serves HTTP/1.1 and h2c on a loopback listener until `shutdown`; open watches end then.
+    /// Serves HTTP/1.1 and HTTP/2 until `shutdown`; open watches end then.
+    ///
+    /// # Errors
+    /// `InvalidInput`: others than this machine can reach the listener, and there is no TLS.
     pub async fn serve(
         self,
         listener: tokio::net::TcpListener,
-        base_path: String,
+        door: Door,
         shutdown: CancellationToken,
     ) -> std::io::Result<()> {
-        serve::serve(self, listener, &base_path, shutdown).await
+        serve::serve(self, listener, door, shutdown).await
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -219,6 +219,11 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
     }
 
+    /// 408: the body did not come in time.
+    pub fn body_timeout() -> Self {
+        Self { details: Value::Null, ..Self::new(408, "Timeout", "the body of the request took too long") }
+    }
+
     /// 500: what the answer tells cannot be kept.
     pub fn disk_failed() -> Self {
         Self::new(500, "InternalError", "Internal error occurred: the data directory can not be written")

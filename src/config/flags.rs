@@ -14,6 +14,8 @@ pub fn for_up(args: &UpArgs) -> Result<Config, ConfigError> {
     overlay_common(&mut config, &args.common)?;
     overlay_serve(&mut config, &args.serve)?;
     set(&mut config.api.listen, args.api_listen);
+    set(&mut config.api.tls, args.tls);
+    overlay_list(&mut config.api.tls_san, &args.tls_san);
     set(&mut config.api.kubeconfig_out, args.kubeconfig_out.clone());
     overlay_optional(&mut config.api.data_dir, args.data_dir.clone());
     set(&mut config.api.dual_stack, args.dual_stack);

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Begin of every file we write: only such a file is ever overwritten or removed.
 const MARKER: &str = "# Written by `ordinal up`; ";
@@ -59,21 +61,46 @@ fn open_private(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Writes the kubeconfig for `server`, an URL with the secret base path, with mode 0600.
+/// How clients reach the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Its URL, with the secret base path if there is one.
+    pub server: String,
+    /// With TLS: the certificate of its authority, PEM, and the bearer token.
+    pub tls: Option<(String, String)>,
+}
+
+impl Access {
+    /// The text of a kubeconfig.
+    fn kubeconfig(&self) -> String {
+        let (trust, user) = match &self.tls {
+            None => (String::new(), " {}".to_owned()),
+            Some((authority, token)) => (
+                format!("\n    certificate-authority-data: {}", STANDARD.encode(authority)),
+                // Quoted: digits with one `e` would be a number.
+                format!("\n    token: \"{token}\""),
+            ),
+        };
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: ordinal\nclusters:\n- name: ordinal\n  cluster:\n    \
+             server: {}{trust}\ncontexts:\n- name: ordinal\n  context:\n    cluster: ordinal\n    user: ordinal\nusers:\n\
+             - name: ordinal\n  user:{user}\n",
+            self.server
+        )
+    }
+}
+
+/// Writes the kubeconfig for `access` with mode 0600.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, server: &str, lifetime: Lifetime) -> anyhow::Result<Kubeconfig> {
+pub fn write(path: &Path, access: &Access, lifetime: Lifetime) -> anyhow::Result<Kubeconfig> {
     check(path)?;
     let fate = match lifetime {
         Lifetime::Goes => "removed when it ends",
         Lifetime::Stays => "kept for its data directory",
     };
-    let text = format!(
-        "{MARKER}{fate}.\napiVersion: v1\nkind: Config\ncurrent-context: ordinal\nclusters:\n- name: ordinal\n  cluster:\n    \
-         server: {server}\ncontexts:\n- name: ordinal\n  context:\n    cluster: ordinal\n    user: ordinal\nusers:\n- \
-         name: ordinal\n  user: {{}}\n"
-    );
+    let text = format!("{MARKER}{fate}.\n{}", access.kubeconfig());
     // Written beside it and renamed, so that a reader never sees half a file.
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -107,15 +134,17 @@ mod tests {
     fn it_is_private_and_goes_away_but_never_takes_a_foreign_file_along() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("k");
-        let kubeconfig = write(&path, "http://127.0.0.1:1/secret", Lifetime::Goes).expect("written");
+        let access = |server: &str| Access { server: server.to_owned(), tls: None };
+        let one = access("http://127.0.0.1:1/secret");
+        let kubeconfig = write(&path, &one, Lifetime::Goes).expect("written");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        let second =
-            write(&path, "http://127.0.0.1:2/other", Lifetime::Goes).expect("our own file is replaced");
+        let second = write(&path, &access("http://127.0.0.1:2/other"), Lifetime::Goes)
+            .expect("our own file is replaced");
         drop(kubeconfig);
         assert!(path.exists(), "the second process's file stays");
         drop(second);
         assert!(!path.exists());
-        drop(write(&path, "http://127.0.0.1:1/secret", Lifetime::Stays).expect("written"));
+        drop(write(&path, &one, Lifetime::Stays).expect("written"));
         assert!(path.exists(), "that of a data directory stays");
         check(&path).expect("and is ours");
 
@@ -125,5 +154,22 @@ mod tests {
         assert!(
             check(&missing).expect_err("no directory").to_string().starts_with("cannot write the kubeconfig")
         );
+    }
+
+    #[test]
+    fn what_it_says() {
+        let text = |tls| {
+            let access = Access { server: "https://[::1]:7443".to_owned(), tls };
+            serde_saphyr::from_str::<serde_json::Value>(&access.kubeconfig()).expect("YAML")
+        };
+        let plain = text(None);
+        assert_eq!(plain["clusters"][0]["cluster"], serde_json::json!({"server": "https://[::1]:7443"}));
+        assert_eq!(plain["users"][0]["user"], serde_json::json!({}));
+        let tls = text(Some(("PEM".to_owned(), "12e3".to_owned())));
+        assert_eq!(
+            tls["clusters"][0]["cluster"],
+            serde_json::json!({"server": "https://[::1]:7443", "certificate-authority-data": "UEVN"})
+        );
+        assert_eq!(tls["users"][0]["user"], serde_json::json!({"token": "12e3"}));
     }
 }

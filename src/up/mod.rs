@@ -1,31 +1,34 @@
 //! `ordinal up`: everything on this machine.
 //!
 //! Embedded API server ──in process──▶ `kube::Client` ──▶ simulated node, controllers, DNS;
-//! the same server on loopback, under a secret path that only the kubeconfig holds, for kubectl.
+//! the same server on a socket for kubectl: on loopback, under a secret path that only the kubeconfig holds, or over TLS with a
+//! token that only the kubeconfig holds.
 
 pub mod apply;
 pub mod kubeconfig;
 pub mod manifest;
 mod usage;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::apiserver::journal::folder::Folder;
-use crate::apiserver::{self, ApiServer, Ranges};
+use crate::apiserver::tls::Keys;
+use crate::apiserver::{self, ApiServer, Door, Ranges};
 use crate::components::{Process, Running, bind_context};
 use crate::config::{Config, Mode};
 use crate::reload::Reload;
 use crate::run::ready_line;
 use crate::{lookup, node};
-use kubeconfig::Lifetime;
+use kubeconfig::{Access, Lifetime};
 use manifest::Manifest;
 
 /// What the demo applies.
@@ -61,27 +64,42 @@ pub async fn run(
         service_ranges: if config.api.dual_stack { Ranges::dual_stack() } else { Ranges::default() },
         ..apiserver::Options::default()
     };
-    let (server, base_path) = match &config.api.data_dir {
-        None => (ApiServer::new(options), new_base_path()),
+    let now = Timestamp::now();
+    let keys = config.api.tls.then(|| Keys::generate(now)).transpose()?;
+    let (server, base_path, keys) = match &config.api.data_dir {
+        None => (ApiServer::new(options), new_base_path(), keys),
         Some(path) => {
-            let folder = Folder::open(path, &new_base_path())?;
-            let base_path = folder.base_path.clone();
-            (ApiServer::open(options, folder), base_path)
+            let folder = Folder::open_for_tls(path, &new_base_path(), keys)?;
+            let (base_path, keys) = (folder.base_path.clone(), folder.keys.clone());
+            (ApiServer::open(options, folder), base_path, keys)
+        }
+    };
+    let reached = reachable(address);
+    let (url, access, door) = match keys {
+        None => {
+            let url = format!("http://{reached}");
+            let access = Access { server: format!("{url}{base_path}"), tls: None };
+            (url, access, Door::SecretPath(base_path))
+        }
+        Some(keys) => {
+            let url = format!("https://{reached}");
+            let acceptor = keys.acceptor(address.ip(), &config.api.tls_san, now)?;
+            let access = Access { server: url.clone(), tls: Some((keys.authority, keys.token.clone())) };
+            (url, access, Door::Tls { acceptor, token: keys.token })
         }
     };
     if let Some(source) = process.usage() {
         server.set_metrics(Arc::new(usage::Simulated(source)));
     }
     let client = Client::new(server.router(), "default");
-    let url = format!("http://{address}");
     let lifetime = if config.api.data_dir.is_some() { Lifetime::Stays } else { Lifetime::Goes };
-    let kubeconfig = kubeconfig::write(&config.api.kubeconfig_out, &format!("{url}{base_path}"), lifetime)?;
+    let kubeconfig = kubeconfig::write(&config.api.kubeconfig_out, &access, lifetime)?;
     process.spawn_base({
         let server = server.clone();
         |stop| server.run(stop)
     });
     process.spawn_base(|stop| async move {
-        if let Err(error) = server.serve(listener, base_path, stop).await {
+        if let Err(error) = server.serve(listener, door, stop).await {
             error!(%error, "the API server ended");
         }
     });
@@ -127,6 +145,18 @@ pub async fn run(
         .await;
     drop(kubeconfig);
     ended
+}
+
+/// Where this machine reaches what listens at `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
 }
 
 /// A secret that nobody can guess.
@@ -186,6 +216,18 @@ mod tests {
         assert_eq!(quote("ordinal.kubeconfig"), "ordinal.kubeconfig");
         assert_eq!(quote("my file"), "'my file'");
         assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn every_address_is_reached_over_loopback() {
+        for (address, want) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:2", "[::1]:2"),
+            ("10.0.0.1:3", "10.0.0.1:3"),
+            ("127.0.0.1:4", "127.0.0.1:4"),
+        ] {
+            assert_eq!(reachable(address.parse().expect("an address")).to_string(), want);
+        }
     }
 
     #[test]

@@ -67,16 +67,16 @@ pub const KUBECTL_DELETE: &str = "500ms";
 pub const FREE_PORTS: [&str; 2] = ["--dns-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"];
 
 impl Ordinal {
-    /// `ordinal up` with short delays, every port free, and `args`.
+    /// `ordinal up` with short delays, every port free unless they say otherwise, and `args`.
     pub fn up(args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let kubeconfig = directory.path().join("kubeconfig");
         let mut command = Self::command();
-        command
-            .args(["up", "--api-listen=127.0.0.1:0"])
-            .args(FREE_PORTS)
-            .arg(format!("--kubeconfig-out={}", kubeconfig.display()))
-            .args(args);
+        command.arg("up");
+        if !args.iter().any(|it| it.starts_with("--api-listen=")) {
+            command.arg("--api-listen=127.0.0.1:0");
+        }
+        command.args(FREE_PORTS).arg(format!("--kubeconfig-out={}", kubeconfig.display())).args(args);
         Self::start(command, directory)
     }
 

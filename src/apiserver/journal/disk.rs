@@ -33,6 +33,13 @@ pub const VERSION: &str = "version";
 /// Key in [`META`]: the secret path of the API.
 pub const BASE_PATH: &str = "base-path";
 
+/// Key in [`META`]: certificate of the authority of the TLS mode.
+pub const AUTHORITY: &str = "tls-authority";
+/// Key in [`META`]: its private key.
+pub const AUTHORITY_KEY: &str = "tls-authority-key";
+/// Key in [`META`]: the bearer token of the TLS mode.
+pub const TOKEN: &str = "tls-token";
+
 /// The key of an object in [`OBJECTS`].
 pub fn row_key(resource: &Resource, key: &Key) -> String {
     format!("{}/{}/{}/{}", resource.group, resource.plural, key.namespace, key.name)

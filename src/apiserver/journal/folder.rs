@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase as _, ReadableTable as _};
 
-use super::disk::{BASE_PATH, DiskJournal, FORMAT, META, OBJECTS, VERSION, fact};
+use super::disk::{
+    AUTHORITY, AUTHORITY_KEY, BASE_PATH, DiskJournal, FORMAT, META, OBJECTS, TOKEN, VERSION, fact,
+};
 use super::overlay::Overlay;
 use crate::apiserver::resources::{RESOURCES, Resource};
 use crate::apiserver::store::{Key, Object, Restored};
+use crate::apiserver::tls::Keys;
 
 /// Name of the database.
 const FILE: &str = "ordinal.redb";
@@ -74,6 +77,8 @@ pub struct Folder {
     pub journal: DiskJournal,
     /// The secret path under which the API was served first, and will be again.
     pub base_path: String,
+    /// The certificates and the token with which it was served over TLS first, and will be again.
+    pub keys: Option<Keys>,
     /// Locked while it exists.
     pub lock: File,
 }
@@ -85,6 +90,14 @@ impl Folder {
     /// # Errors
     /// Nothing was changed then, except that a folder may have been made.
     pub fn open(path: &Path, base_path: &str) -> Result<Self, FolderError> {
+        Self::open_for_tls(path, base_path, None)
+    }
+
+    /// [`Folder::open`], and keeps `keys` unless the folder has some already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_for_tls(path: &Path, base_path: &str, keys: Option<Keys>) -> Result<Self, FolderError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| FolderError::Io { path, source }
@@ -111,8 +124,12 @@ impl Folder {
             .set_cache_size(CACHE_BYTES)
             .open(&file)
             .map_err(|error| failed(&file)(io::Error::other(error)))?;
+        let keys = keys
+            .map(|it| keep(&database, it))
+            .transpose()
+            .map_err(|error| failed(&file)(io::Error::other(error)))?;
         let journal = DiskJournal::start(database, restored.version).map_err(failed(&file))?;
-        Ok(Self { restored, journal, base_path, lock })
+        Ok(Self { restored, journal, base_path, keys, lock })
     }
 }
 
@@ -141,6 +158,23 @@ fn create(path: &Path, folder: &File, base_path: &str) -> Result<(), redb::Error
     fs::rename(&unfinished, path.join(FILE))?;
     folder.sync_all()?;
     Ok(())
+}
+
+/// The keys the database has; else it is given `fresh`.
+fn keep(database: &Database, fresh: Keys) -> Result<Keys, redb::Error> {
+    let known = (fact(database, AUTHORITY)?, fact(database, AUTHORITY_KEY)?, fact(database, TOKEN)?);
+    if let (Some(authority), Some(authority_key), Some(token)) = known {
+        return Ok(Keys { authority, authority_key, token });
+    }
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(AUTHORITY, fresh.authority.as_str())?;
+        meta.insert(AUTHORITY_KEY, fresh.authority_key.as_str())?;
+        meta.insert(TOKEN, fresh.token.as_str())?;
+    }
+    transaction.commit()?;
+    Ok(fresh)
 }
 
 /// Checks the whole file and reads it, without a change: the objects and the secret path.

@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::disk::{META, OBJECTS};
 use super::folder::{Folder, FolderError};
+use crate::apiserver::tls::Keys;
 use crate::apiserver::{ApiServer, Options};
 
 const FILE: &str = "ordinal.redb";
@@ -44,6 +45,19 @@ async fn create_service(server: &ApiServer, name: &str) -> Value {
     let (code, created) = call(server, Method::POST, SERVICES, &body).await;
     assert_eq!(code, 201, "{created}");
     created
+}
+
+#[test]
+fn the_first_keys_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second] = [(); 2].map(|()| Keys::generate(jiff::Timestamp::UNIX_EPOCH).unwrap());
+    let keys = |fresh: Option<&Keys>| {
+        Folder::open_for_tls(directory.path(), "/secret", fresh.cloned()).unwrap().keys
+    };
+    assert_eq!(keys(None), None, "served without TLS");
+    assert_eq!(keys(Some(&first)), Some(first.clone()));
+    assert_eq!(keys(Some(&second)), Some(first), "kubeconfigs go on working");
+    assert_eq!(keys(None), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The loopback socket.
 
 use super::*;
+use crate::apiserver::Door;
 use futures::StreamExt;
 use kube::Config;
 use kube::api::{ListParams, WatchParams};
@@ -13,7 +14,8 @@ async fn the_secret_path_opens_and_shutdown_closes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(server.clone().serve(listener, "s3cret".into(), stop.clone()));
+    let serving =
+        tokio::spawn(server.clone().serve(listener, Door::SecretPath("s3cret".into()), stop.clone()));
     let client = |path: &str| {
         let url = format!("http://{address}/{path}").parse().unwrap();
         Client::try_from(Config::new(url)).unwrap()
@@ -35,6 +37,24 @@ async fn the_secret_path_opens_and_shutdown_closes() {
 async fn only_loopback_is_served() {
     let server = ApiServer::new(options());
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = server.serve(listener, "s3cret".into(), CancellationToken::new()).await;
+    let refused = server.serve(listener, Door::SecretPath("s3cret".into()), CancellationToken::new()).await;
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come() {
+    use tower::ServiceExt;
+    let server = ApiServer::new(options());
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>("{\"metadata\":")]);
+    let cut = futures::stream::iter([Ok("{\"metadata\":"), Err(std::io::Error::other("gone"))]);
+    let slow = axum::body::Body::from_stream(begun.chain(futures::stream::pending()));
+    for (body, want) in [(slow, (408, "Timeout")), (axum::body::Body::from_stream(cut), (400, "BadRequest"))]
+    {
+        let request = Request::post("/api/v1/namespaces/default/configmaps").body(body).unwrap();
+        let response = server.router().oneshot(request).await.unwrap();
+        let code = response.status().as_u16();
+        let status = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let status: Value = serde_json::from_slice(&status).unwrap();
+        assert_eq!((code, status["reason"].as_str().unwrap()), want, "{status}");
+    }
 }

@@ -1,0 +1,229 @@
+//! `ordinal up --tls`: HTTPS with a certificate and a token that only the kubeconfig holds. The real binary, stock clients.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Kubectl, Ordinal, kubectls, wait_for};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
+
+/// `host:port` of its API.
+fn address(ordinal: &Ordinal) -> String {
+    ordinal.get("api").strip_prefix("https://").expect("an https URL").to_owned()
+}
+
+/// Its kubeconfig as a value.
+fn kubeconfig(path: &Path) -> Value {
+    serde_saphyr::from_str(&std::fs::read_to_string(path).expect("a kubeconfig")).expect("YAML")
+}
+
+fn token(ordinal: &Ordinal) -> String {
+    let config = kubeconfig(&ordinal.kubeconfig());
+    config["users"][0]["user"]["token"].as_str().expect("a token").to_owned()
+}
+
+/// A copy of the kubeconfig with a change.
+fn changed(ordinal: &Ordinal, folder: &Path, change: impl Fn(&mut Value)) -> PathBuf {
+    let mut config = kubeconfig(&ordinal.kubeconfig());
+    change(&mut config);
+    let path = folder.join("changed");
+    std::fs::write(&path, config.to_string()).expect("written");
+    path
+}
+
+async fn client(path: &Path) -> kube::Client {
+    let config = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
+    kube::Client::try_from(config.expect("usable")).expect("a client")
+}
+
+#[test]
+fn stock_kubectl_gets_applies_and_watches() {
+    for binary in kubectls() {
+        let ordinal = Ordinal::up(&["--tls"]);
+        let kubectl = ordinal.kubectl(&binary);
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let manifest = folder.path().join("map.yaml");
+        std::fs::write(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n")
+            .expect("written");
+        let watch = kubectl.start("get configmaps --watch -o name");
+        kubectl.ok(&format!("apply -f {}", manifest.display()));
+        assert_eq!(kubectl.json("get configmap a")["data"]["k"], "v");
+        assert!(kubectl.ok("get --raw /readyz").contains("ok"), "there is no secret path to leave out");
+        watch.wait_for_line("the new map", |line| line == "configmap/a");
+        kubectl.ok("delete configmap a");
+
+        let wrong = changed(&ordinal, folder.path(), |it| {
+            it["users"][0]["user"]["token"] = "0".repeat(64).into();
+        });
+        let refused = Kubectl::new(&binary, &wrong).fails("get configmaps");
+        assert!(refused.contains("Unauthorized") || refused.contains("must be logged in"), "{refused}");
+        let distrustful = changed(&ordinal, folder.path(), |it| {
+            let cluster = it["clusters"][0]["cluster"].as_object_mut().expect("a cluster");
+            cluster.remove("certificate-authority-data");
+        });
+        let refused = Kubectl::new(&binary, &distrustful).fails("get configmaps");
+        assert!(refused.contains("certificate signed by unknown authority"), "{refused}");
+        let by_name = changed(&ordinal, folder.path(), |it| {
+            let url = it["clusters"][0]["cluster"]["server"].as_str().expect("a server").to_owned();
+            it["clusters"][0]["cluster"]["server"] = url.replace("127.0.0.1", "localhost").into();
+        });
+        Kubectl::new(&binary, &by_name).ok("get configmaps");
+    }
+}
+
+#[tokio::test]
+async fn a_kube_client_uses_the_kubeconfig() {
+    let ordinal = Ordinal::up(&["--tls"]);
+    let maps: Api<ConfigMap> = Api::default_namespaced(client(&ordinal.kubeconfig()).await);
+    let metadata = ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() };
+    let map = ConfigMap { metadata, ..ConfigMap::default() };
+    maps.create(&PostParams::default(), &map).await.expect("created");
+    assert_eq!(maps.list(&ListParams::default()).await.expect("a list").items.len(), 1);
+
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let wrong = changed(&ordinal, folder.path(), |it| {
+        it["users"][0]["user"] = serde_json::json!({});
+    });
+    let maps: Api<ConfigMap> = Api::default_namespaced(client(&wrong).await);
+    match maps.list(&ListParams::default()).await {
+        Err(kube::Error::Api(status)) => {
+            assert_eq!((status.code, status.reason.as_str()), (401, "Unauthorized"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let distrustful = changed(&ordinal, folder.path(), |it| {
+        let cluster = it["clusters"][0]["cluster"].as_object_mut().expect("a cluster");
+        cluster.remove("certificate-authority-data");
+    });
+    let maps: Api<ConfigMap> = Api::default_namespaced(client(&distrustful).await);
+    let refused = maps.list(&ListParams::default()).await.expect_err("an unknown authority");
+    assert!(!matches!(refused, kube::Error::Api(_)), "no request leaves: {refused:?}");
+}
+
+/// Sends bytes as they are and returns everything that comes back.
+fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn plain_http_gets_nothing_useful() {
+    let ordinal = Ordinal::up(&["--tls"]);
+    let (address, token) = (address(&ordinal), token(&ordinal));
+    assert!(token.len() >= 32, "128 bits at least: {token}");
+    let request = format!(
+        "GET /api/v1/pods HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    for bytes in [request.as_bytes(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let answer = exchange(&address, bytes);
+        assert!(answer.len() < 16, "an alert of TLS at most: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[test]
+fn a_restart_keeps_the_kubeconfig() {
+    let Some(binary) = kubectls().pop() else { return };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let data = format!("--data-dir={}", folder.path().join("data").display());
+    // A folder that was served under a secret path before.
+    let first = Ordinal::up(&[&data]);
+    first.kubectl(&binary).ok("create configmap kept");
+    assert!(std::fs::read_to_string(first.kubeconfig()).expect("text").contains("server: http://"));
+    assert_eq!(first.terminate(), Some(0));
+
+    let second = Ordinal::up(&[&data, "--tls"]);
+    let address = address(&second);
+    let copy = changed(&second, folder.path(), |_| {});
+    Kubectl::new(&binary, &copy).ok("get configmap kept");
+    assert_eq!(second.terminate(), Some(0));
+
+    let third = Ordinal::up(&[&data, "--tls", &format!("--api-listen={address}")]);
+    Kubectl::new(&binary, &copy).ok("get configmap kept");
+    assert_eq!(kubeconfig(&third.kubeconfig()), kubeconfig(&copy), "nothing of it has changed");
+    let other = Ordinal::up(&["--tls"]);
+    assert_ne!(token(&other), token(&third), "every cluster has its own");
+    for file in std::fs::read_dir(folder.path().join("data")).expect("our folder") {
+        let mode = file.expect("readable").metadata().expect("readable").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "the keys are private");
+    }
+}
+
+#[test]
+fn other_addresses_are_served_too() {
+    let Some(binary) = kubectls().pop() else { return };
+    let ordinal = Ordinal::up(&["--tls", "--api-listen=0.0.0.0:0", "--tls-san=dev.example,192.0.2.1"]);
+    assert!(address(&ordinal).starts_with("127.0.0.1:"), "{:?}", ordinal.ready);
+    ordinal.kubectl(&binary).ok("get namespaces");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for (name, good) in [("dev.example", true), ("192.0.2.1", true), ("::1", true), ("evil.example", false)] {
+        let named = changed(&ordinal, folder.path(), |it| {
+            it["clusters"][0]["cluster"]["tls-server-name"] = name.into();
+        });
+        let kubectl = Kubectl::new(&binary, &named);
+        if good {
+            kubectl.ok("get namespaces");
+        } else {
+            assert!(kubectl.fails("get namespaces").contains("certificate is valid for"), "{name}");
+        }
+    }
+}
+
+/// Connections that never finish a handshake: they are sent away, and keep nobody out until then.
+#[test]
+fn handshakes_have_a_deadline() {
+    let Some(binary) = kubectls().pop() else { return };
+    let ordinal = Ordinal::up(&["--tls"]);
+    let address = address(&ordinal);
+    // The beginning of a ClientHello: a record of 512 octets, of which only these come.
+    let starts: [&[u8]; 3] = [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
+    let mut idle: Vec<TcpStream> = Vec::new();
+    while idle.len() < 10_000 {
+        let Ok(mut stream) = TcpStream::connect(&address) else { break };
+        let _ = stream.write_all(starts[idle.len() % starts.len()]);
+        idle.push(stream);
+    }
+    // Room for what this process opens next.
+    idle.truncate(idle.len().saturating_sub(50));
+    assert!(idle.len() >= 500, "{}", idle.len());
+    let started = Instant::now();
+    ordinal.kubectl(&binary).ok("get namespaces");
+    println!("{} connections, kubectl after {:?}", idle.len(), started.elapsed());
+    let started = Instant::now();
+    let from = idle.len() - starts.len();
+    for stream in &mut idle[from..] {
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        assert!(ended.is_ok() || ended.is_err_and(|it| it.kind() == std::io::ErrorKind::ConnectionReset));
+    }
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_token_is_not_logged() {
+    let Some(binary) = kubectls().pop() else { return };
+    let ordinal = Ordinal::up(&["--tls", "--log-level=debug"]);
+    let kubectl = ordinal.kubectl(&binary);
+    kubectl.ok("create secret generic s --from-literal=k=hunter22");
+    kubectl.ok("get secret s -o yaml");
+    let log = wait_for("the requests in the log", || {
+        let log = ordinal.stderr();
+        if log.contains("/api/v1/namespaces/default/secrets/s") { Ok(log) } else { Err(log) }
+    });
+    let token = token(&ordinal);
+    for secret in [token.as_str(), "Bearer", "hunter22", "aHVudGVyMjI", "PRIVATE"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
