@@ -376,7 +376,7 @@ fn answers_are_for_programs_only() {
 
 #[test]
 fn logs_hold_no_secret() {
-    let ordinal = Ordinal::up(&["--log-level=debug"]);
+    let ordinal = Ordinal::up(&["--log-level=trace"]);
     let (address, secret) = door(&ordinal);
     let body = r#"{"metadata":{"name":"quiet"},"stringData":{"k":"hunter22"}}"#;
     let post = |path: &str| {
@@ -391,9 +391,15 @@ fn logs_hold_no_secret() {
     assert!(matches!(send(&address, &post(&typed), body.as_bytes()).0, 401 | 201));
     assert_eq!(send(&address, &post(&format!("{secret}x")), body.as_bytes()).0, 401);
     assert_eq!(send(&address, &format!("GET {secret}{MAPS} HTTP/1.1\r\nHost: a"), b"").0, 403);
+    let mut peer = frames::Peer::connect(&address);
+    let get = frames::get(&address, &format!("{secret}/api/v1/pods"));
+    assert!(peer.send(&frames::frame(frames::HEADERS, frames::END_HEADERS | frames::END_STREAM, 1, &get)));
+    assert!(peer.receive_until(|it| it.kind == frames::HEADERS).is_some());
     let log = wait_for("the requests in the log", || {
         let log = ordinal.stderr();
-        let told = log.contains("request refused") && log.contains("status=201");
+        let told = ["request refused", "status=201", "path=\"/api/v1/pods\" status=200"]
+            .iter()
+            .all(|it| log.contains(it));
         if told { Ok(log) } else { Err(log) }
     });
     let line = log.lines().find(|it| it.contains("status=201")).expect("it is there");

@@ -2,17 +2,27 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{Error, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use common::{DEADLINE, Kubectl, Ordinal, kubectls, wait_for};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// `host:port` of its API.
 fn address(ordinal: &Ordinal) -> String {
@@ -108,9 +118,76 @@ async fn a_kube_client_uses_the_kubeconfig() {
     assert!(!matches!(refused, kube::Error::Api(_)), "no request leaves: {refused:?}");
 }
 
+/// A TLS connection that trusts the kubeconfig, and the protocol that was agreed on.
+async fn connect(
+    ordinal: &Ordinal,
+    offered: &[&str],
+) -> Result<(TlsStream<TcpStream>, Option<String>), Error> {
+    let config = kubeconfig(&ordinal.kubeconfig());
+    let authority = config["clusters"][0]["cluster"]["certificate-authority-data"].as_str().expect("trust");
+    let authority = STANDARD.decode(authority).expect("base64");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&authority).expect("PEM")).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = offered.iter().map(|it| it.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(address(ordinal)).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let agreed = stream.get_ref().1.alpn_protocol().map(|it| String::from_utf8_lossy(it).into_owned());
+    Ok((stream, agreed))
+}
+
+#[tokio::test]
+async fn both_protocols_are_offered() {
+    let ordinal = Ordinal::up(&["--tls"]);
+    for (offered, agreed) in [
+        (&["h2", "http/1.1"][..], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&["http/1.1", "h2"], Some("h2")),
+        (&[], None),
+    ] {
+        let got = connect(&ordinal, offered).await.expect("a connection").1;
+        assert_eq!(got.as_deref(), agreed, "{offered:?}");
+    }
+    assert!(connect(&ordinal, &["spdy/3"]).await.is_err());
+}
+
+#[tokio::test]
+async fn the_token_opens_and_pages_stay_out() {
+    let ordinal = Ordinal::up(&["--tls"]);
+    let bearer = format!("Authorization: Bearer {}\r\n", token(&ordinal));
+    #[rustfmt::skip]
+    let cases = [
+        ("the owner",                    bearer.clone(),                                     "200"),
+        ("nobody",                       String::new(),                                      "401"),
+        ("a wrong token",                "Authorization: Bearer 0000\r\n".to_owned(),        "401"),
+        ("a token and a bit",            bearer.replace("\r\n", "A\r\n"),                   "401"),
+        ("a password",                   "Authorization: Basic YTpi\r\n".to_owned(),         "401"),
+        ("a page with the token",        format!("{bearer}Origin: https://evil.example\r\n"), "403"),
+        ("a fetch with the token",       format!("{bearer}Sec-Fetch-Site: cross-site\r\n"),  "403"),
+    ];
+    for (who, headers, want) in cases {
+        let (mut stream, _) = connect(&ordinal, &["http/1.1"]).await.expect("a connection");
+        let request = format!("GET /api HTTP/1.1\r\nHost: dev.example\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert_eq!(answer.split(' ').nth(1), Some(want), "{who}: {answer}");
+        assert!(!answer.to_ascii_lowercase().contains("access-control-"), "{who}: {answer}");
+        if want == "401" {
+            assert!(answer.contains("\"reason\":\"Unauthorized\""), "{who}: {answer}");
+        }
+    }
+}
+
 /// Sends bytes as they are and returns everything that comes back.
 fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("it listens");
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
@@ -188,9 +265,9 @@ fn handshakes_have_a_deadline() {
     let address = address(&ordinal);
     // The beginning of a ClientHello: a record of 512 octets, of which only these come.
     let starts: [&[u8]; 3] = [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
-    let mut idle: Vec<TcpStream> = Vec::new();
+    let mut idle: Vec<std::net::TcpStream> = Vec::new();
     while idle.len() < 10_000 {
-        let Ok(mut stream) = TcpStream::connect(&address) else { break };
+        let Ok(mut stream) = std::net::TcpStream::connect(&address) else { break };
         let _ = stream.write_all(starts[idle.len() % starts.len()]);
         idle.push(stream);
     }
@@ -214,7 +291,7 @@ fn handshakes_have_a_deadline() {
 #[test]
 fn the_token_is_not_logged() {
     let Some(binary) = kubectls().pop() else { return };
-    let ordinal = Ordinal::up(&["--tls", "--log-level=debug"]);
+    let ordinal = Ordinal::up(&["--tls", "--log-level=trace"]);
     let kubectl = ordinal.kubectl(&binary);
     kubectl.ok("create secret generic s --from-literal=k=hunter22");
     kubectl.ok("get secret s -o yaml");

@@ -14,12 +14,13 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +36,8 @@ const DESCRIPTORS: usize = 1_024;
 const SHARE: usize = 3;
 /// Connections that leave when descriptors run out before the limit.
 const LEAVING: usize = 64;
+/// Connections that wait to be accepted: in a flood, those beyond it are told to try again a second later.
+const BACKLOG: u32 = 4_096;
 /// Octets of a request head, and of header fields in HTTP/2.
 const HEAD_OCTETS: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection: Go's default, and kube-apiserver's of long.
@@ -65,6 +68,18 @@ pub enum Door {
         /// What clients have to show.
         token: String,
     },
+}
+
+/// A listener for [`serve`].
+///
+/// # Errors
+/// Those of the system, such as an address in use.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As std and tokio do: an address that was closed a moment ago is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `listener` behind `door` until `shutdown`.

@@ -16,7 +16,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::Client;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -53,7 +52,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     kubeconfig::check(&config.api.kubeconfig_out)?;
     let listen = config.api.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| bind_context("--api-listen", listen))?;
+    let listener = apiserver::serve::listen(listen).with_context(|| bind_context("--api-listen", listen))?;
     let address = listener.local_addr().context("the API listener has no address")?;
     let mut process = Process::bind(&config, Mode::Up).await?;
 
