@@ -299,7 +299,7 @@ pub fn changes(old: &Value, new: &Value) -> Vec<FieldError> {
     if !(is_headless(old) && is_headless(new)) {
         let (before, after) = (addresses(old), addresses(new));
         let mut refuse = |index, detail| {
-            errors.push(FieldError::invalid(format!("spec.clusterIPs[{index}]"), json!(after), detail))
+            errors.push(FieldError::invalid(format!("spec.clusterIPs[{index}]"), json!(after), detail));
         };
         if before.len() == after.len() {
             for index in (0..before.len()).filter(|it| before[*it] != after[*it]) {
