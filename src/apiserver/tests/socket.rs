@@ -58,3 +58,35 @@ async fn a_body_that_does_not_come() {
         assert_eq!((code, status["reason"].as_str().unwrap()), want, "{status}");
     }
 }
+
+/// Seconds until the server ends the connection, and what it sent; its clock runs as fast as it can once the answer begins.
+async fn until_closed(path: &str) -> (u64, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = ApiServer::new(options());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(listener, Door::SecretPath("s3cret".into()), stop.clone()));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /s3cret{path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![stream.read_u8().await.unwrap()];
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let seconds = start.elapsed().as_secs();
+    tokio::time::resume();
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    (seconds, String::from_utf8(answer).unwrap())
+}
+
+#[tokio::test]
+async fn silence_has_a_limit_and_a_watch_is_none() {
+    let (seconds, answer) = until_closed("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && (90..95).contains(&seconds), "{seconds} s, {answer}");
+    let (seconds, answer) =
+        until_closed("/api/v1/configmaps?watch=true&resourceVersion=1&timeoutSeconds=600").await;
+    assert!(answer.ends_with("\r\n0\r\n\r\n"), "the watch ends whole: {answer}");
+    assert!((690..695).contains(&seconds), "{seconds} s: the watch, then silence");
+}
