@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use common::{DEADLINE, Kubectl, Ordinal, kubectls, wait_for};
+use common::{DEADLINE, Kubectl, Ordinal, kubectls, resolves, wait_for, wait_until};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -116,6 +116,18 @@ async fn a_kube_client_uses_the_kubeconfig() {
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&distrustful).await);
     let refused = maps.list(&ListParams::default()).await.expect_err("an unknown authority");
     assert!(!matches!(refused, kube::Error::Api(_)), "no request leaves: {refused:?}");
+}
+
+#[test]
+fn ordinal_run_lists_and_watches_over_tls() {
+    let Some(binary) = kubectls().pop() else { return };
+    let up = Ordinal::up(&["--tls", "--components="]);
+    let run = Ordinal::run(&up.kubeconfig(), &["--components=dns"]);
+    let address =
+        up.kubectl(&binary).ok("create service clusterip web --tcp=80 -o jsonpath={.spec.clusterIP}");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(run.dns()).expect("it listens");
+    wait_until(&format!("a name for {address}"), || resolves(&socket, "web.default.svc.cluster.local"));
 }
 
 /// A TLS connection that trusts the kubeconfig, and the protocol that was agreed on.
