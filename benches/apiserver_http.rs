@@ -12,8 +12,6 @@ mod cluster;
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cluster::real::{Real, Setup, assets};
@@ -107,18 +105,16 @@ async fn measure(name: &'static str, server: &Server, pods: usize, results: &mut
     tell("create, one client: p50 ms", percentile(&mut times, 0.5));
     tell("create, one client: p99 ms", percentile(&mut times, 0.99));
 
+    let bodies: Vec<String> = (0..pods).map(|it| pod("many", it)).collect();
+    let shares: Vec<Vec<String>> = bodies.chunks(pods.div_ceil(CLIENTS)).map(<[_]>::to_vec).collect();
     let (cpu, started) = (server.cpu(), Instant::now());
-    let next = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (client, next) = (client.clone(), next.clone());
+    let tasks: Vec<_> = shares
+        .into_iter()
+        .map(|bodies| {
+            let client = client.clone();
             tokio::spawn(async move {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= pods {
-                        return;
-                    }
-                    timed(&client, "POST", "pods", pod("many", number)).await;
+                for body in bodies {
+                    timed(&client, "POST", "pods", body).await;
                 }
             })
         })

@@ -56,9 +56,11 @@ pub fn only_address(reply: &[u8]) -> Option<std::net::Ipv4Addr> {
     if !is_reply(reply) || rcode(reply) != 0 || answers(reply) != 1 {
         return None;
     }
-    // The question, uncompressed, then an owner that every server compresses to a pointer.
-    let question = reply.get(12..)?.iter().position(|it| *it == 0)? + 12 + 5;
-    let rdata = reply.get(question + 12..question + 16)?;
+    let after_name = |from: usize| Some(from + reply.get(from..)?.iter().position(|it| *it == 0)? + 1);
+    let owner = after_name(12)? + 4;
+    // Most servers point to the name of the question, CoreDNS repeats it.
+    let fixed = if *reply.get(owner)? >= 0xc0 { owner + 2 } else { after_name(owner)? };
+    let rdata = reply.get(fixed + 10..fixed + 14)?;
     Some(std::net::Ipv4Addr::new(rdata[0], rdata[1], rdata[2], rdata[3]))
 }
 
@@ -79,6 +81,9 @@ mod tests {
         reply.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\0\0\x01");
         assert_eq!(only_address(&reply), Some([10, 0, 0, 1].into()));
         assert_eq!(only_address(&reply[..30]), None);
+        let mut whole = reply[..19].to_vec();
+        whole.extend(b"\x01a\0\0\x01\0\x01\0\0\0\x05\0\x04\x0a\0\0\x01");
+        assert_eq!(only_address(&whole), Some([10, 0, 0, 1].into()));
         assert_eq!(only_address(&[]), None);
     }
 }
