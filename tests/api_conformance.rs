@@ -232,6 +232,7 @@ fn words(text: &str) -> String {
     };
     // The difference of two Go structs that some messages end with.
     let text = text.split("\n@@").next().unwrap_or_default();
+    let text = text.split('"').map(|it| if is_uid(it) { "UID" } else { it }).collect::<Vec<_>>().join("\"");
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 

@@ -8,7 +8,7 @@ use crate::apiserver::resources::Resource;
 use crate::apiserver::validate::FieldError;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Node ports handed out, upstream's default range.
@@ -113,6 +113,7 @@ impl Allocations {
         if errors.is_empty() {
             let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
             self.assign_ports(service, held, &kind, random, &mut errors);
+            self.assign_health_check(service, held, random, &mut errors);
         }
         errors
     }
@@ -186,6 +187,7 @@ impl Allocations {
             || kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != json!(false);
         let held: Vec<u16> = held.map(node_ports).unwrap_or_default();
         let mut taken: Vec<u16> = node_ports(service);
+        let mut asked = HashSet::new();
         let Some(ports) = service["spec"]["ports"].as_array_mut() else { return };
         for (index, port) in ports.iter_mut().enumerate() {
             let wanted = port["nodePort"].as_u64().unwrap_or(0);
@@ -196,13 +198,7 @@ impl Allocations {
                 if !allocate {
                     continue;
                 }
-                let span = u64::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
-                let free = (0..span)
-                    .map(|step| {
-                        NODE_PORTS.start() + u16::try_from((random.wrapping_add(step)) % span).unwrap_or(0)
-                    })
-                    .find(|it| !self.node_ports.contains_key(it) && !taken.contains(it));
-                match free {
+                match self.free_port(random, &taken) {
                     Some(free) => {
                         taken.push(free);
                         port["nodePort"] = free.into();
@@ -216,6 +212,11 @@ impl Allocations {
                 continue;
             }
             let field = format!("spec.ports[{index}].nodePort");
+            // One number may serve two protocols, but none twice.
+            if !asked.insert((wanted, port["protocol"].as_str().unwrap_or("TCP").to_owned())) {
+                errors.push(FieldError::invalid(field, wanted, "provided port is already allocated"));
+                continue;
+            }
             match u16::try_from(wanted) {
                 Ok(wanted) if held.contains(&wanted) => {}
                 Ok(wanted) if !NODE_PORTS.contains(&wanted) => errors.push(FieldError::invalid(
@@ -233,6 +234,39 @@ impl Allocations {
                     "provided port is not in the valid range. The range of valid ports is 30000-32767",
                 )),
             }
+        }
+    }
+
+    fn free_port(&self, random: u64, taken: &[u16]) -> Option<u16> {
+        let span = u64::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
+        (0..span)
+            .map(|step| NODE_PORTS.start() + u16::try_from(random.wrapping_add(step) % span).unwrap_or(0))
+            .find(|it| !self.node_ports.contains_key(it) && !taken.contains(it))
+    }
+
+    /// The port where nodes tell a balancer whether they have endpoints.
+    fn assign_health_check(
+        &self,
+        service: &mut Value,
+        held: Option<&Value>,
+        random: u64,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if !has_health_check(service) {
+            return;
+        }
+        let field = "spec.healthCheckNodePort";
+        let wanted = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
+        if wanted == 0 {
+            match self.free_port(random, &node_ports(service)) {
+                Some(free) => service["spec"]["healthCheckNodePort"] = free.into(),
+                None => errors.push(FieldError::invalid(field, 0, "range is full")),
+            }
+            return;
+        }
+        let port = u16::try_from(wanted).unwrap_or(0);
+        if self.node_ports.contains_key(&port) && !held.is_some_and(|it| node_ports(it).contains(&port)) {
+            errors.push(FieldError::invalid(field, wanted, "provided port is already allocated"));
         }
     }
 

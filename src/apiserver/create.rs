@@ -55,19 +55,15 @@ pub fn insert(
     prepare(resource, &mut object);
     let name = settle_name(writer, resource, &mut object)?;
     require_namespace(writer, resource, &object, &name)?;
-    let key = Key::new(meta::text(&object, "namespace"), name.as_str());
-    if let Some(existing) = writer.get(resource, &key) {
-        return Err(if meta::is_terminating(&existing.value) {
-            Status::being_deleted(target.resource, &name)
-        } else {
-            Status::already_exists(target.resource, &name)
-        });
-    }
     defaults::apply(resource, &mut object);
     if let Some(by) = by {
         updates::record(resource, None, &mut object, by, "");
     }
     admission::create(server, writer, resource, &mut object);
+    let metadata = meta::metadata(&mut object);
+    metadata.insert("uid".into(), server.new_uid().into());
+    metadata.insert("creationTimestamp".into(), server.now_text().into());
+    defaults::identified(resource, &mut object);
     validate::decode_check(resource, &object).map_err(Status::bad_request)?;
     // As upstream: what cannot be had is told before anything else is looked at.
     let mut errors = Vec::new();
@@ -76,19 +72,28 @@ pub fn insert(
         errors = writer.allocations.assign(&mut object, None, random());
     }
     if errors.is_empty() {
-        errors = validate::create(resource, &object);
+        errors = validate::create(rules_of(target.resource, resource), &object);
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(target.resource, &name, &errors));
+        return Err(Status::invalid(resource, &name, &errors));
     }
-    let metadata = meta::metadata(&mut object);
-    metadata.insert("uid".into(), server.new_uid().into());
-    metadata.insert("creationTimestamp".into(), server.now_text().into());
-    defaults::identified(resource, &mut object);
+    let key = Key::new(meta::text(&object, "namespace"), name.as_str());
+    if let Some(existing) = writer.get(resource, &key) {
+        return Err(if meta::is_terminating(&existing.value) {
+            Status::being_deleted(target.resource, &name)
+        } else {
+            Status::already_exists(target.resource, &name)
+        });
+    }
     Ok(match commit {
         Commit::Keep => writer.put(resource, object),
         Commit::DryRun => Arc::new(Object::new(0, object)),
     })
+}
+
+/// Events are checked by the rules of the group they come in by, everything else by those of what is stored.
+pub fn rules_of(asked: &'static Resource, stored: &'static Resource) -> &'static Resource {
+    if stored.kind == "Event" { asked } else { stored }
 }
 
 /// The namespace of the body must be that of the path; absent, it is filled in.

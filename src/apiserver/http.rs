@@ -18,7 +18,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::watch::Watcher;
-use crate::apiserver::{create, eviction, meta, metrics, scale, subresources};
+use crate::apiserver::{create, eviction, meta, metrics, scale, subresources, validate};
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -220,8 +220,12 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
             let (objects, meta) = list::list(server, call, &selection)?;
             Ok(json_response(200, view.list(&objects, &meta)))
         }
-        ("GET", "" | "status" | "ephemeralcontainers", true) => Ok(one(&view, 200, &get(server, call)?)),
-        ("POST", "", false) => Ok(warned(call, one(&view, 201, &create::create(server, call)?))),
+        ("GET", "" | "status" | "ephemeralcontainers" | "resize", true) => {
+            Ok(one(&view, 200, &get(server, call)?))
+        }
+        ("POST", "", false) => {
+            Ok(warned(call, written(&view, &Written::Created(create::create(server, call)?))))
+        }
         ("PUT", "", true) => Ok(warned(call, written(&view, &update::replace(server, call, Part::Main)?))),
         ("PUT", "status", true) => {
             Ok(warned(call, written(&view, &update::replace(server, call, Part::Status)?)))
@@ -257,8 +261,8 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         ("POST", "eviction", true) => Ok(value(201, &eviction::evict(server, call)?)),
         ("POST", "token", true) => Ok(value(201, &subresources::token(server, call)?)),
         ("PUT", "finalize", true) => Ok(one(&view, 200, &subresources::finalize(server, call)?)),
-        ("PUT" | "PATCH", "ephemeralcontainers", true) => {
-            Ok(one(&view, 200, &subresources::ephemeral_containers(server, call)?))
+        ("PUT" | "PATCH", "ephemeralcontainers" | "resize", true) => {
+            Ok(one(&view, 200, &subresources::part_of_pod(server, call)?))
         }
         (_, verb @ ("log" | "exec" | "attach" | "portforward"), true) => Err(Status::not_implemented(verb)),
         _ => Err(Status::method_not_allowed()),
@@ -279,22 +283,29 @@ fn get(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
 }
 
 fn written(view: &View, written: &Written) -> Response {
-    match written {
-        Written::Created(object) => one(view, 201, object),
-        Written::Updated(object) => one(view, 200, object),
-    }
+    let (code, object) = match written {
+        Written::Created(object) => (201, object),
+        Written::Updated(object) => (200, object),
+    };
+    let mut response = one(view, code, object);
+    add_warnings(&mut response, &validate::warnings(view.resource, &object.value));
+    response
 }
 
 /// Adds what is odd about the body as `Warning` headers, which kubectl prints.
 fn warned(call: &Call, mut response: Response) -> Response {
-    for warning in call.warnings() {
+    add_warnings(&mut response, call.warnings());
+    response
+}
+
+fn add_warnings(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         // A field name that cannot stand in a header is not told.
         if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }
     }
-    response
 }
 
 fn one(view: &View, code: u16, object: &Arc<Object>) -> Response {

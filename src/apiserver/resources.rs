@@ -112,6 +112,7 @@ pub static RESOURCES: &[Resource] = &[
             "exec",
             "log",
             "portforward",
+            "resize",
             "status",
         ],
         generation: true,

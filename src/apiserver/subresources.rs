@@ -1,12 +1,13 @@
-//! Subresources with verbs of their own: binding, finalize, ephemeralcontainers, token.
+//! Subresources with verbs of their own: binding, finalize, ephemeralcontainers, resize, token.
 
-use crate::apiserver::meta;
 use crate::apiserver::patches;
 use crate::apiserver::request::{Call, Commit, require_type};
 use crate::apiserver::server::{ApiServer, random_uid, stamp};
+use crate::apiserver::ssa::updates;
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part};
+use crate::apiserver::{defaults, meta, validate};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,8 +22,13 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     require_type(&mut binding, "v1", "Binding")?;
     let commit = call.commit()?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        let known = "supported values: \"Node\", \"<empty>\"";
+        return Err(Status::untyped(format!("target.kind: Unsupported value: {kind:?}: {known}")));
+    }
     if node.is_empty() {
-        return Err(Status::bad_request("target.name: Required value"));
+        return Err(Status::untyped("target.name: Required value"));
     }
     let resource = call.target.resource;
     let mut writer = server.store().write();
@@ -31,7 +37,7 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     };
     if meta::is_terminating(&old.value) {
         let why = format!("pod {} is being deleted, cannot be assigned to a host", name(call));
-        return Err(Status::conflict(resource, name(call), &why));
+        return Err(binding_conflict(call, &why));
     }
     let uid = meta::text(&binding, "uid");
     if !uid.is_empty() && uid != meta::text(&old.value, "uid") {
@@ -40,7 +46,11 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     let assigned = old.value["spec"]["nodeName"].as_str().unwrap_or_default();
     if !assigned.is_empty() {
         let why = format!("pod {} is already assigned to node {assigned:?}", name(call));
-        return Err(Status::conflict(resource, name(call), &why));
+        return Err(binding_conflict(call, &why));
+    }
+    if old.value["spec"]["schedulingGates"].as_array().is_some_and(|it| !it.is_empty()) {
+        let why = format!("pod {} has non-empty .spec.schedulingGates", name(call));
+        return Err(binding_conflict(call, &why));
     }
     let mut pod = old.value.clone();
     pod["spec"]["nodeName"] = node.into();
@@ -49,6 +59,14 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
         writer.put(resource, pod);
     }
     Ok(Status::success(201))
+}
+
+/// 409 that names the subresource, not the pod.
+fn binding_conflict(call: &Call, why: &str) -> Status {
+    let mut status = Status::conflict(call.target.resource, name(call), why);
+    status.message = status.message.replacen("on pods ", "on pods/binding ", 1);
+    status.details["kind"] = "pods/binding".into();
+    status
 }
 
 fn set_scheduled(pod: &mut Value, now: &str) {
@@ -92,11 +110,30 @@ pub fn finalize(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> 
             meta::metadata(&mut namespace).insert(field.into(), value.into());
         }
     }
-    update::store(&mut writer, &call.target, &old, namespace, Part::Narrow, commit, None)
+    let by = server.writer_of(call);
+    update::store(&mut writer, &call.target, &old, namespace, Part::Narrow, commit, Some(&by))
 }
 
-/// PUT and PATCH `ephemeralcontainers`: stored, never run.
-pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
+/// Takes from `sent` what the subresource is for: ephemeral containers, or the resources of the others.
+fn take_part(subresource: &str, sent: &Value, pod: &mut Value) {
+    if subresource != "resize" {
+        pod["spec"]["ephemeralContainers"] = sent["spec"]["ephemeralContainers"].clone();
+        return;
+    }
+    for key in ["containers", "initContainers"] {
+        for container in pod["spec"][key].as_array_mut().into_iter().flatten() {
+            let of = sent["spec"][key].as_array().into_iter().flatten();
+            if let Some(sent) = of.into_iter().find(|it| it["name"] == container["name"]) {
+                for field in ["resources", "resizePolicy"] {
+                    container[field] = sent[field].clone();
+                }
+            }
+        }
+    }
+}
+
+/// PUT and PATCH `ephemeralcontainers` and `resize`: stored, and nothing is run.
+pub fn part_of_pod(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
     let commit = call.commit()?;
     let resource = call.target.resource;
     let patch = match call.content_type.as_deref() {
@@ -112,7 +149,7 @@ pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Objec
         None => call.typed_object()?,
     };
     let mut pod = old.value.clone();
-    pod["spec"]["ephemeralContainers"] = sent["spec"]["ephemeralContainers"].clone();
+    take_part(&call.target.subresource, &sent, &mut pod);
     pod["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();
     meta::strip_nulls(&mut pod, None);
     // Pod validation refuses this field on the main path; here it is the only one that differs.
@@ -121,13 +158,17 @@ pub fn ephemeral_containers(server: &ApiServer, call: &Call) -> Result<Arc<Objec
         return Err(Status::stale(resource, name(call)));
     }
     meta::carry(&mut pod, &old.value, "resourceVersion");
-    crate::apiserver::defaults::apply(resource, &mut pod);
+    defaults::apply(resource, &mut pod);
     let by = server.writer_of(call);
-    crate::apiserver::ssa::updates::record(resource, Some(&old.value), &mut pod, &by, "ephemeralcontainers");
+    updates::record(resource, Some(&old.value), &mut pod, &by, &call.target.subresource);
     if pod["spec"] != old.value["spec"]
         && let Some(generation) = old.value["metadata"]["generation"].as_i64()
     {
         meta::metadata(&mut pod).insert("generation".into(), (generation + 1).into());
+    }
+    let errors = validate::update_part_of_pod(&call.target.subresource, &old.value, &pod);
+    if !errors.is_empty() {
+        return Err(Status::invalid(resource, name(call), &errors));
     }
     if pod == *old.value || commit == Commit::DryRun {
         return Ok(Arc::new(Object::new(old.version, pod)));

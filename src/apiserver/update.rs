@@ -104,11 +104,13 @@ pub fn store(
     bump_generation(resource, &old.value, &mut new);
     let mut errors = finalizer_errors(&old.value, &new);
     errors.extend(match part {
-        Part::Main | Part::Narrow => validate::update(resource, &old.value, &new),
+        Part::Main | Part::Narrow => {
+            validate::update(create::rules_of(target.resource, resource), &old.value, &new)
+        }
         Part::Status => validate::update_status(resource, &old.value, &new),
     });
     if !errors.is_empty() {
-        return Err(Status::invalid(target.resource, name, &errors));
+        return Err(Status::invalid(resource, name, &errors));
     }
     admission::update(writer, resource, &old.value, &new)?;
     if meta::same_but_for_times(&old.value, &new) {
@@ -207,7 +209,10 @@ fn bump_generation(resource: &Resource, old: &Value, new: &mut Value) {
     let changed = if resource.kind == "EndpointSlice" {
         !outside(old).eq(outside(new)) || old["metadata"].get("labels") != new["metadata"].get("labels")
     } else {
+        // Annotations of Deployments are copied to their ReplicaSets.
+        let annotations = |it: &Value| it["metadata"].get("annotations").cloned();
         old.get("spec") != new.get("spec")
+            || resource.kind == "Deployment" && annotations(old) != annotations(new)
     };
     if changed {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;

@@ -5,6 +5,9 @@
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SUBDOMAIN_UNDERSCORE: &str = r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+const WILDCARD: &str = r"a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const HTTP_HEADER: &str = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -54,6 +57,38 @@ pub fn dns_label(text: &str) -> Vec<String> {
 /// RFC 1123 subdomain, at most 253 bytes.
 pub fn dns_subdomain(text: &str) -> Vec<String> {
     first(text.len() <= 253, 253, text.split('.').all(is_label), SUBDOMAIN)
+}
+
+/// RFC 1123 label; dots alone have a message of their own.
+pub fn label_without_dots(text: &str) -> Vec<String> {
+    match dns_subdomain(text) {
+        complaints if complaints.is_empty() && text.contains('.') => vec!["must not contain dots".to_owned()],
+        _ => dns_label(text),
+    }
+}
+
+/// RFC 1123 subdomain whose labels may have underscores, as names of search domains and services do.
+pub fn dns_subdomain_with_underscores(text: &str) -> Vec<String> {
+    let is_part = |it: &str| {
+        let bytes = it.strip_prefix('_').unwrap_or(it).as_bytes();
+        let alnum = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        bytes.first().is_some_and(alnum)
+            && bytes.last().is_some_and(alnum)
+            && bytes.iter().all(|b| alnum(b) || b"-_".contains(b))
+    };
+    first(text.len() <= 253, 253, text.split('.').all(is_part), SUBDOMAIN_UNDERSCORE)
+}
+
+/// RFC 1123 subdomain with a star in the place of its first label.
+pub fn wildcard_dns_subdomain(text: &str) -> Vec<String> {
+    let shape = text.strip_prefix("*.").is_some_and(|it| it.split('.').all(is_label));
+    first(text.len() <= 253, 253, shape, WILDCARD)
+}
+
+/// Name of an HTTP header.
+pub fn http_header(text: &str) -> Vec<String> {
+    let shape = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if shape { Vec::new() } else { vec![HTTP_HEADER.to_owned()] }
 }
 
 /// RFC 1035 label: as RFC 1123, but starting with a letter.

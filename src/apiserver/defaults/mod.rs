@@ -47,6 +47,7 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         ("batch", "CronJob") => more::cron_job(object),
         ("networking.k8s.io", "NetworkPolicy") => more::network_policy(object),
         ("networking.k8s.io", "Ingress") => more::ingress(object),
+        ("networking.k8s.io", "IngressClass") => more::ingress_class(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => more::binding(object),
         ("apiregistration.k8s.io", "APIService") => more::api_service(object),
         _ => {}
@@ -57,6 +58,7 @@ pub fn apply(resource: &Resource, object: &mut Value) {
 pub fn identified(resource: &Resource, object: &mut Value) {
     match (resource.group, resource.kind) {
         ("batch", "Job") => more::job_selector(object),
+        ("", "Pod") => pod_spec::gated(object),
         ("apiregistration.k8s.io", "APIService") => more::api_service_status(object),
         _ => {}
     }
@@ -83,6 +85,7 @@ pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
         "Job" => job_quantities(object),
         "CronJob" => at(object, "spec", |spec| at(spec, "jobTemplate", job_quantities)),
         "PersistentVolumeClaim" => storage::claim_quantities(object),
+        "HorizontalPodAutoscaler" => workload::autoscaler_quantities(object),
         "PersistentVolume" => at(object, "spec", |spec| at(spec, "capacity", quantity::canonicalize_map)),
         "Node" => at(object, "status", |status| {
             at(status, "capacity", quantity::canonicalize_map);
@@ -155,7 +158,14 @@ fn namespace(object: &mut Value) {
 }
 
 fn node(object: &mut Value) {
-    child(object, "spec");
+    // One range and the list of them mirror each other.
+    let spec = child(object, "spec");
+    let (one, first) = (spec["podCIDR"].clone(), spec["podCIDRs"][0].clone());
+    if one.is_string() && first.is_null() {
+        spec["podCIDRs"] = json!([one]);
+    } else if first.is_string() && one.is_null() {
+        spec["podCIDR"] = first;
+    }
     let status = child(object, "status");
     if let Some(capacity) = status.get("capacity").cloned() {
         set(status, "allocatable", capacity);

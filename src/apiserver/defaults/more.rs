@@ -30,13 +30,14 @@ pub fn job(object: &mut Value) {
 pub fn job_selector(object: &mut Value) {
     let (name, uid) = (object["metadata"]["name"].clone(), object["metadata"]["uid"].clone());
     let spec = child(object, "spec");
-    if spec["manualSelector"] != true && spec.get("selector").is_none() {
+    if spec["manualSelector"] != true {
         let labels = child(child(child(spec, "template"), "metadata"), "labels");
         for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
             set(labels, key, value.clone());
             set(labels, &format!("batch.kubernetes.io/{key}"), value.clone());
         }
-        set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+        // A selector of the user's own is refused later.
+        set(child(child(spec, "selector"), "matchLabels"), "batch.kubernetes.io/controller-uid", uid);
     }
     let labels = spec["template"]["metadata"]["labels"].clone();
     if object["metadata"].get("labels").is_none() && labels.is_object() {
@@ -79,6 +80,11 @@ pub fn network_policy(object: &mut Value) {
 /// The load balancer of an Ingress is always written.
 pub fn ingress(object: &mut Value) {
     child(child(object, "status"), "loadBalancer");
+}
+
+/// Source: networking `SetDefaults_IngressClass`.
+pub fn ingress_class(object: &mut Value) {
+    at(object, "spec", |spec| at(spec, "parameters", |it| set(it, "scope", "Cluster")));
 }
 
 /// Source: rbac `SetDefaults_RoleBinding`, `SetDefaults_Subject`.

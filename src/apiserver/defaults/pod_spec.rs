@@ -28,6 +28,17 @@ pub fn pod(object: &mut Value) {
     set(status, "qosClass", qos);
 }
 
+/// A new Pod that waits at a gate says so. Source: `applySchedulingGatedCondition` of the Pod strategy.
+pub fn gated(object: &mut Value) {
+    if object["spec"]["schedulingGates"].as_array().is_none_or(Vec::is_empty) {
+        return;
+    }
+    let since = object["metadata"]["creationTimestamp"].clone();
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates", "lastTransitionTime": since});
+    set(child(object, "status"), "conditions", json!([condition]));
+}
+
 /// A pod spec, in a Pod or a template. Source: `SetDefaults_PodSpec` and the generated walk.
 pub fn pod_spec(spec: &mut Value) {
     for list in CONTAINER_LISTS {

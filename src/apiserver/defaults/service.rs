@@ -1,6 +1,6 @@
 //! Defaults of Services and of the objects that carry their endpoints.
 
-use super::{child, each, set};
+use super::{at, child, each, set};
 use serde_json::{Value, json};
 
 /// Source: `SetDefaults_Service`. Families and addresses are the business of `allocate`.
@@ -34,10 +34,26 @@ pub fn service(object: &mut Value) {
     if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
         set(spec, "internalTrafficPolicy", "Cluster");
     }
+    if kind == "ExternalName"
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.remove("internalTrafficPolicy");
+    }
     if kind == "LoadBalancer" {
         set(spec, "allocateLoadBalancerNodePorts", true);
     }
-    set(child(object, "status"), "loadBalancer", json!({}));
+    let status = child(object, "status");
+    set(status, "loadBalancer", json!({}));
+    if kind == "LoadBalancer" {
+        at(status, "loadBalancer", |it| each(it, "ingress", ip_mode));
+    }
+}
+
+/// An address of a load balancer is its own, not that of a proxy.
+fn ip_mode(ingress: &mut Value) {
+    if ingress["ip"].as_str().is_some_and(|it| !it.is_empty()) {
+        set(ingress, "ipMode", "VIP");
+    }
 }
 
 /// Source: `SetDefaults_Endpoints`.

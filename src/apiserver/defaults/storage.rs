@@ -10,12 +10,15 @@ pub fn claim(object: &mut Value) {
     set(child(object, "status"), "phase", "Pending");
 }
 
-/// Source: `SetDefaults_PersistentVolumeClaimSpec`; the two data sources mirror each other for core kinds
-/// and for snapshots (`NormalizeDataSources`).
+/// Source: `SetDefaults_PersistentVolumeClaimSpec`; the two data sources mirror each other
+/// (`NormalizeDataSources`).
 pub fn claim_spec(spec: &mut Value) {
     set(spec, "volumeMode", "Filesystem");
     if let Some(source) = spec.get("dataSource").cloned() {
         set(spec, "dataSourceRef", source);
+    } else if let Some(source) = spec.get("dataSourceRef").filter(|it| it.get("namespace").is_none()).cloned()
+    {
+        set(spec, "dataSource", source);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Defaults of the kinds that make Pods from a template, and of those that watch over them.
 
-use super::{child, each, pod_spec, set, storage};
+use super::{at, child, each, pod_spec, set, storage};
+use crate::apiserver::quantity;
 use serde_json::{Value, json};
 
 fn template(spec: &mut Value) {
@@ -129,6 +130,22 @@ pub fn autoscaler(object: &mut Value) {
             "target": {"type": "Utilization", "averageUtilization": 80}}}]);
     }
     counters(object, &["desiredReplicas"]);
+}
+
+/// Canonical quantities of what an autoscaler aims at, and of what it has measured.
+pub fn autoscaler_quantities(object: &mut Value) {
+    for (part, metrics, member) in [("spec", "metrics", "target"), ("status", "currentMetrics", "current")] {
+        at(object, part, |part| {
+            each(part, metrics, |metric| {
+                for source in metric.as_object_mut().into_iter().flatten().map(|it| it.1) {
+                    at(source, member, |it| {
+                        at(it, "value", quantity::canonicalize);
+                        at(it, "averageValue", quantity::canonicalize);
+                    });
+                }
+            });
+        });
+    }
 }
 
 /// The counters of a budget's status are always written.

@@ -21,7 +21,7 @@ pub const NAMESPACE: &[Column] =
 pub const CONFIG_MAP: &[Column] = &[NAME, Column::number("Data", "Number of keys."), AGE];
 pub const SECRET: &[Column] =
     &[NAME, Column::text("Type", "What the secret is for."), Column::number("Data", "Number of keys."), AGE];
-pub const SERVICE_ACCOUNT: &[Column] = &[NAME, Column::number("Secrets", "Number of secrets."), AGE];
+pub const SERVICE_ACCOUNT: &[Column] = &[NAME, AGE];
 pub const LEASE: &[Column] = &[NAME, Column::text("Holder", "Identity of the current holder."), AGE];
 
 pub fn node(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -37,6 +37,12 @@ pub fn node(object: &Value, now: Timestamp) -> Vec<Value> {
         text_or(found.map_or(&Value::Null, |it| &it["address"]), "<none>")
     };
     let info = |field: &str| text_or(&status["nodeInfo"][field], "<unknown>");
+    let kernel = match (info("kernelVersion"), status["nodeInfo"]["architecture"].as_str()) {
+        (Value::String(version), Some(machine)) if !machine.is_empty() => {
+            format!("{version} ({machine})").into()
+        }
+        (version, _) => version,
+    };
     vec![
         name(object),
         state.into(),
@@ -46,7 +52,7 @@ pub fn node(object: &Value, now: Timestamp) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         info("osImage"),
-        info("kernelVersion"),
+        kernel,
         info("containerRuntimeVersion"),
     ]
 }
@@ -81,7 +87,7 @@ pub fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub fn service_account(object: &Value, now: Timestamp) -> Vec<Value> {
-    vec![name(object), count(&object["secrets"]).into(), created(object, now)]
+    vec![name(object), created(object, now)]
 }
 
 pub fn lease(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -103,7 +103,7 @@ pub fn claim(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object),
         phase(object),
         text_or(&spec["volumeName"], ""),
-        if bound { text_or(&status["capacity"]["storage"], "") } else { "".into() },
+        if bound { text_or(&status["capacity"]["storage"], "0") } else { "".into() },
         if bound { access_modes(&status["accessModes"]) } else { String::new() }.into(),
         storage_class(object),
         text_or(&spec["volumeAttributesClassName"], "<unset>"),

@@ -1,6 +1,6 @@
 //! Autoscalers. Source: `pkg/apis/autoscaling/validation/validation.go`.
 
-use super::{FieldError, list, non_negative, one_of, required, text};
+use super::{FieldError, invalid_each, list, metadata, one_of, required, text};
 use crate::apiserver::quantity::Quantity;
 use serde_json::Value;
 
@@ -27,8 +27,13 @@ pub fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
         let detail = "must be greater than or equal to `minReplicas`";
         errors.push(FieldError::invalid("spec.maxReplicas", max, detail));
     }
-    required(&spec["scaleTargetRef"], "kind", "spec.scaleTargetRef.kind", errors);
-    required(&spec["scaleTargetRef"], "name", "spec.scaleTargetRef.name", errors);
+    for key in ["kind", "name"] {
+        let field = format!("spec.scaleTargetRef.{key}");
+        match text(&spec["scaleTargetRef"][key]) {
+            "" => errors.push(FieldError::required(field, "")),
+            it => invalid_each(&field, it, metadata::path_segment(it), errors),
+        }
+    }
     let version = text(&spec["scaleTargetRef"]["apiVersion"]);
     if version.is_empty() {
         let detail = "apiVersion must specify API group";
@@ -36,6 +41,12 @@ pub fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
     }
     for (index, metric) in list(&spec["metrics"]).iter().enumerate() {
         metric_spec(metric, &format!("spec.metrics[{index}]"), errors);
+    }
+    let from_outside = |it: &Value| matches!(text(&it["type"]), "Object" | "External");
+    if min == 0 && !list(&spec["metrics"]).iter().any(from_outside) {
+        let detail =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden("spec.metrics", detail));
     }
     for direction in ["scaleUp", "scaleDown"] {
         let rules = &spec["behavior"][direction];
@@ -151,7 +162,14 @@ fn scaling_rules(rules: &Value, field: &str, errors: &mut Vec<FieldError>) {
     /// Seconds.
     const LONGEST_PERIOD: i64 = 1_800;
     let window = format!("{field}.stabilizationWindowSeconds");
-    non_negative(&rules["stabilizationWindowSeconds"], window.as_str(), errors);
+    if rules["stabilizationWindowSeconds"].as_i64().is_some_and(|it| it < 0) {
+        let detail = "must be greater than or equal to zero";
+        errors.push(FieldError::invalid(
+            window.as_str(),
+            rules["stabilizationWindowSeconds"].clone(),
+            detail,
+        ));
+    }
     if rules["stabilizationWindowSeconds"].as_i64().is_some_and(|it| it > LONGEST_WINDOW) {
         let detail = format!("must be less than or equal to {LONGEST_WINDOW}");
         errors.push(FieldError::invalid(window, rules["stabilizationWindowSeconds"].clone(), detail));

@@ -12,6 +12,8 @@ pub enum FieldErrorReason {
     Required,
     /// The value is malformed.
     Invalid,
+    /// The same, told without the value.
+    Bare,
     /// The value is none of the known ones.
     NotSupported,
     /// The field must not be set, or not be changed.
@@ -50,6 +52,11 @@ impl FieldError {
     /// `Invalid value: value: detail`.
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorReason::Invalid, field, value.into(), detail)
+    }
+
+    /// `Invalid value: detail`, where upstream shows no value.
+    pub fn bare(field: impl Into<String>, detail: &str) -> Self {
+        Self::new(FieldErrorReason::Bare, field, Value::Null, detail)
     }
 
     /// `Unsupported value: "x": supported values: "a", "b"`; `supported` in upstream's order.
@@ -107,6 +114,7 @@ impl FieldError {
             R::Required => "Required value".to_owned(),
             R::Forbidden => "Forbidden".to_owned(),
             R::TooLong => "Too long".to_owned(),
+            R::Bare => "Invalid value".to_owned(),
             R::Invalid | R::TypeInvalid => format!("Invalid value: {}", shown(&self.value)),
             R::NotSupported => format!("Unsupported value: {}", shown(&self.value)),
             R::Duplicate => format!("Duplicate value: {}", shown(&self.value)),
@@ -121,7 +129,7 @@ impl FieldError {
         use FieldErrorReason as R;
         match self.reason {
             R::Required => "FieldValueRequired",
-            R::Invalid => "FieldValueInvalid",
+            R::Invalid | R::Bare => "FieldValueInvalid",
             R::NotSupported => "FieldValueNotSupported",
             R::Forbidden => "FieldValueForbidden",
             R::Duplicate => "FieldValueDuplicate",

@@ -40,27 +40,39 @@ pub fn check(resource: &Resource, object: &Value) -> Vec<FieldError> {
 
 fn name_grammar(resource: &Resource) -> fn(&str) -> Vec<String> {
     match (resource.group, resource.kind) {
-        ("", "Namespace" | "Service") => names::dns_label,
-        ("apps", "StatefulSet") => label_without_dots,
+        ("", "Namespace" | "Service") => |it| in_characters(names::dns_label(it)),
+        ("apps", "StatefulSet") => |it| in_characters(names::label_without_dots(it)),
         ("rbac.authorization.k8s.io", _) => path_segment,
         _ => names::dns_subdomain,
     }
 }
 
-/// A label; dots alone have a message of their own.
-fn label_without_dots(name: &str) -> Vec<String> {
-    match names::dns_subdomain(name) {
-        complaints if complaints.is_empty() && name.contains('.') => vec!["must not contain dots".to_owned()],
-        _ => names::dns_label(name),
-    }
+/// Names are told their limit in characters, which are bytes in every name that is right.
+fn in_characters(complaints: Vec<String>) -> Vec<String> {
+    complaints
+        .into_iter()
+        .map(|it| it.replace("no more than 63 bytes", "no more than 63 characters"))
+        .collect()
 }
 
 /// What can stand between two slashes. Source: apimachinery `pkg/api/validation/path/name.go`.
-fn path_segment(name: &str) -> Vec<String> {
+pub fn path_segment(name: &str) -> Vec<String> {
     if matches!(name, "." | "..") {
         return vec![format!("may not be '{name}'")];
     }
     ["/", "%"].iter().filter(|it| name.contains(**it)).map(|it| format!("may not contain '{it}'")).collect()
+}
+
+/// What a namespace waits for before it goes.
+pub fn namespace_finalizers(object: &Value, errors: &mut Vec<FieldError>) {
+    for finalizer in list(&object["spec"]["finalizers"]) {
+        let name = text(finalizer);
+        invalid_each("spec.finalizers", name, names::qualified_name(name), errors);
+        if !name.contains('/') && name != "kubernetes" {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid("spec.finalizers", name, detail));
+        }
+    }
 }
 
 /// Label keys and values.

@@ -56,6 +56,12 @@ fn claim() -> Value {
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}})
 }
 
+fn bound_claim() -> Value {
+    let mut claim = claim();
+    claim["status"] = json!({"phase": "Bound", "capacity": {"storage": "2Gi"}});
+    claim
+}
+
 fn revision() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "web-1"},
         "data": {"spec": {}}, "revision": 1})
@@ -148,6 +154,7 @@ fn names_of_objects() {
 
 #[test]
 fn on_update() {
+    let claim_update = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
     let sts_update = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
     #[rustfmt::skip]
     let cases: &[(&str, Value, Value, &[&str])] = &[
@@ -161,10 +168,13 @@ fn on_update() {
         ("image", pod(), json!({"spec": {"containers": [{"name": "a", "image": "nginx:1.22"}]}}), &[]),
         ("a toleration", pod(), json!({"spec": {"tolerations": [{"key": "a"}]}}), &[]),
         ("address type", slice(), json!({"addressType": "IPv6", "endpoints": []}), &[r#"addressType: Invalid value: "IPv6": field is immutable"#]),
-        ("growth", claim(), json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}}), &[]),
+        ("growth", bound_claim(), json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}}), &[]),
+        ("growth before it is bound", claim(), json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}}), &[claim_update]),
         ("binding", claim(), json!({"spec": {"volumeName": "pvc-1"}}), &[]),
-        ("shrink", claim(), json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}}), &["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]),
-        ("access modes", claim(), json!({"spec": {"accessModes": ["ReadWriteMany"]}}), &["spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"]),
+        ("shrink", bound_claim(), json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}}), &["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]),
+        ("access modes", claim(), json!({"spec": {"accessModes": ["ReadWriteMany"]}}), &[claim_update]),
+        ("cluster IP alone", service(), json!({"spec": {"clusterIPs": ["10.96.0.9"]}}), &[r#"spec.clusterIPs: Invalid value: ["10.96.0.9"]: first value must match `clusterIP`"#]),
+        ("a longer deadline", pod(), json!({"spec": {"activeDeadlineSeconds": -1}}), &["spec.activeDeadlineSeconds: Invalid value: -1: must be between 1 and 2147483647, inclusive", "spec.activeDeadlineSeconds: Invalid value: -1: must be between 0 and 2147483647, inclusive"]),
     ];
     for (why, base, patch, want) in cases {
         assert_eq!(updated(base, patch), *want, "{why}: {patch}");

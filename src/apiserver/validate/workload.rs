@@ -2,7 +2,9 @@
 //!
 //! Sources: `pkg/apis/apps/validation/validation.go`, `pkg/apis/policy/validation`, `pkg/apis/autoscaling/validation`.
 
-use super::{FieldError, NON_NEGATIVE, list, metadata, non_negative, one_of, pod, text};
+use super::{
+    FieldError, NON_NEGATIVE, invalid_each, label_selector, list, metadata, names, non_negative, pod, text,
+};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::selector::LabelSelector;
 use serde_json::{Value, json};
@@ -58,7 +60,11 @@ pub fn stateful_set(object: &Value, errors: &mut Vec<FieldError>) {
     if template_spec.is_object() {
         template_spec["volumes"] = volumes.into();
     }
-    pod::spec(&template_spec, "spec.template.spec", errors);
+    let service = text(&spec["serviceName"]);
+    if !service.is_empty() {
+        invalid_each("spec.serviceName", service, names::dns_label(service), errors);
+    }
+    template_pod(&template_spec, errors);
     always_restarts(spec, errors);
     if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
         errors.push(FieldError::forbidden(
@@ -110,7 +116,9 @@ fn max_unavailable(value: &Value, field: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Selector present, not empty, and matching the template's labels.
-fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
+///
+/// Whether the template is worth looking at: with a selector that cannot be read only a `StatefulSet` goes on.
+fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) -> bool {
     let selector = &spec["selector"];
     let template = &spec["template"];
     let empty = |key: &str| match &selector[key] {
@@ -118,6 +126,8 @@ fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>)
         Value::Object(map) => map.is_empty(),
         _ => true,
     };
+    label_selector(selector, "spec.selector", errors);
+    let unreadable = if kind == "statefulset" { "" } else { "invalid label selector" };
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
     } else if empty("matchLabels") && empty("matchExpressions") {
@@ -128,7 +138,10 @@ fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>)
         ));
     }
     match LabelSelector::from_json(selector) {
-        Err(error) => errors.push(FieldError::invalid("spec.selector", selector.clone(), error)),
+        Err(_) => {
+            errors.push(FieldError::invalid("spec.selector", selector.clone(), unreadable));
+            return kind == "statefulset";
+        }
         // An absent selector matches nothing, an empty one everything.
         Ok(parsed) if selector.is_null() || (!parsed.is_empty() && !parsed.matches(template)) => {
             errors.push(FieldError::invalid(
@@ -141,6 +154,16 @@ fn selector_and_template(spec: &Value, kind: &str, errors: &mut Vec<FieldError>)
     }
     metadata::labels(&template["metadata"]["labels"], "spec.template.labels", errors);
     metadata::annotations(&template["metadata"]["annotations"], "spec.template.annotations", errors);
+    true
+}
+
+/// The pod spec of a template.
+fn template_pod(spec: &Value, errors: &mut Vec<FieldError>) {
+    pod::spec(spec, "spec.template.spec", errors);
+    if !list(&spec["ephemeralContainers"]).is_empty() {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden("spec.template.spec.ephemeralContainers", detail));
+    }
 }
 
 fn always_restarts(spec: &Value, errors: &mut Vec<FieldError>) {
@@ -174,27 +197,19 @@ pub fn controller_revision(object: &Value, errors: &mut Vec<FieldError>) {
 pub fn other(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     let spec = &object["spec"];
     non_negative(&spec["replicas"], "spec.replicas", errors);
-    non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
-    let kind = match resource.kind {
-        "DaemonSet" => "daemonset".to_owned(),
-        kind => kind.to_lowercase(),
-    };
-    selector_and_template(spec, &kind, errors);
-    pod::spec(&spec["template"]["spec"], "spec.template.spec", errors);
-    always_restarts(spec, errors);
-    let deadline = &spec["template"]["spec"]["activeDeadlineSeconds"];
-    if !deadline.is_null() {
-        errors.push(FieldError::forbidden(
-            "spec.template.spec.activeDeadlineSeconds",
-            format!("activeDeadlineSeconds in {} is not Supported", resource.kind),
-        ));
-    }
     match resource.kind {
-        "Deployment" => deployment_strategy(&spec["strategy"], errors),
-        "DaemonSet" => daemon_set_strategy(&spec["updateStrategy"], errors),
-        _ => {}
+        "DaemonSet" => daemon_set(spec, errors),
+        "Deployment" => {
+            template_of(resource, spec, errors);
+            deployment_strategy(&spec["strategy"], errors);
+            non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+            non_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
+        }
+        _ => {
+            non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+            template_of(resource, spec, errors);
+        }
     }
-    non_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
     if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
         non_negative(&spec["progressDeadlineSeconds"], "spec.progressDeadlineSeconds", errors);
         if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
@@ -202,6 +217,47 @@ pub fn other(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) 
             errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, detail));
         }
     }
+}
+
+fn template_of(resource: &Resource, spec: &Value, errors: &mut Vec<FieldError>) {
+    if !selector_and_template(spec, &resource.kind.to_lowercase(), errors) {
+        return;
+    }
+    template_pod(&spec["template"]["spec"], errors);
+    always_restarts(spec, errors);
+    if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
+        errors.push(FieldError::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            format!("activeDeadlineSeconds in {} is not Supported", resource.kind),
+        ));
+    }
+}
+
+/// A `DaemonSet` complains of an empty selector last, and of a missing one only by its template.
+fn daemon_set(spec: &Value, errors: &mut Vec<FieldError>) {
+    let (selector, template) = (&spec["selector"], &spec["template"]);
+    label_selector(selector, "spec.selector", errors);
+    let parsed = LabelSelector::from_json(selector);
+    let labels = &template["metadata"]["labels"];
+    if parsed.as_ref().is_ok_and(|it| selector.is_null() || !it.is_empty() && !it.matches(template)) {
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), detail));
+    }
+    if parsed.is_ok_and(|it| it.is_empty()) && !selector.is_null() {
+        let detail = "empty selector is invalid for daemonset";
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
+    }
+    metadata::labels(labels, "spec.template.labels", errors);
+    metadata::annotations(&template["metadata"]["annotations"], "spec.template.annotations", errors);
+    template_pod(&template["spec"], errors);
+    always_restarts(spec, errors);
+    if !template["spec"]["activeDeadlineSeconds"].is_null() {
+        let detail = "activeDeadlineSeconds in DaemonSet is not Supported";
+        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", detail));
+    }
+    non_negative(&spec["minReadySeconds"], "spec.minReadySeconds", errors);
+    daemon_set_strategy(&spec["updateStrategy"], errors);
+    non_negative(&spec["revisionHistoryLimit"], "spec.revisionHistoryLimit", errors);
 }
 
 /// A number, or a percentage of it.
@@ -255,9 +311,14 @@ fn deployment_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
 fn daemon_set_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
     let rolling = &strategy["rollingUpdate"];
     let field = "spec.updateStrategy.rollingUpdate";
-    one_of(&strategy["type"], "spec.updateStrategy.type", &["OnDelete", "RollingUpdate"], errors);
-    if strategy["type"] != "RollingUpdate" {
-        return;
+    match text(&strategy["type"]) {
+        "RollingUpdate" => {}
+        "OnDelete" => return,
+        _ => {
+            let known = ["RollingUpdate", "OnDelete"];
+            errors.push(FieldError::not_supported("spec.updateStrategy", strategy.clone(), &known));
+            return;
+        }
     }
     let surge = format!("{field}.maxSurge");
     int_or_percent(&rolling["maxUnavailable"], &format!("{field}.maxUnavailable"), errors);
@@ -295,7 +356,7 @@ pub fn replication_controller(object: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), detail));
     }
     metadata::labels(labels, "spec.template.labels", errors);
-    pod::spec(&template["spec"], "spec.template.spec", errors);
+    template_pod(&template["spec"], errors);
     always_restarts(spec, errors);
 }
 
@@ -311,9 +372,7 @@ pub fn disruption_budget(object: &Value, errors: &mut Vec<FieldError>) {
         int_or_percent(&spec[key], &field, errors);
         at_most_all(&spec[key], &field, errors);
     }
-    if let Err(error) = LabelSelector::from_json(&spec["selector"]) {
-        errors.push(FieldError::invalid("spec.selector", spec["selector"].clone(), error));
-    }
+    label_selector(&spec["selector"], "spec.selector", errors);
     let policy = &spec["unhealthyPodEvictionPolicy"];
     let known = ["AlwaysAllow", "IfHealthyBudget"];
     if !policy.is_null() && !known.contains(&text(policy)) {
