@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 2_048;
 const DESCRIPTORS: usize = 1_024;
 /// The part of all descriptors that connections may take; DNS over TCP takes half.
 const SHARE: usize = 3;
-/// Connections that leave at once when descriptors run out before the limit, and at most beyond it, on their way out.
+/// Connections that leave when descriptors run out before the limit.
 const LEAVING: usize = 64;
 /// Connections that wait to be accepted: in a flood, those beyond it are told to try again a second later.
 const BACKLOG: u32 = 4_096;
@@ -108,10 +108,11 @@ pub async fn serve(
     let places = Connections::new(most);
     let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         tokio::select! {
             () = shared.shutdown.cancelled() => break,
             // Those that were told to leave still have their descriptors: not faster than they go.
-            accepted = listener.accept(), if connections.len() < most + LEAVING => match accepted {
+            accepted = listener.accept(), if connections.len() < most + most / 2 => match accepted {
                 Ok((stream, _)) => match places.enter(shared.start.elapsed()) {
                     Some(place) => {
                         connections.spawn(Arc::clone(&shared).connection(stream, place));
