@@ -92,7 +92,7 @@ impl Allocations {
             for address in addresses(object) {
                 count(&mut self.addresses, address, step);
             }
-            for port in node_ports(object) {
+            for port in node_ports(object).into_iter().chain(health_check_port(object)) {
                 count(&mut self.node_ports, port, step);
             }
         }
@@ -265,7 +265,7 @@ impl Allocations {
             return;
         }
         let port = u16::try_from(wanted).unwrap_or(0);
-        if self.node_ports.contains_key(&port) && !held.is_some_and(|it| node_ports(it).contains(&port)) {
+        if self.node_ports.contains_key(&port) && held.and_then(health_check_port) != Some(port) {
             errors.push(FieldError::invalid(field, wanted, "provided port is already allocated"));
         }
     }
@@ -331,6 +331,14 @@ fn node_ports(service: &Value) -> Vec<u16> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// The port for health checks that a service occupies.
+fn health_check_port(service: &Value) -> Option<u16> {
+    service["spec"]["healthCheckNodePort"]
+        .as_u64()
+        .and_then(|it| u16::try_from(it).ok())
+        .filter(|it| *it != 0)
 }
 
 /// Whether its type has node ports.
@@ -462,6 +470,27 @@ mod tests {
         );
         assert_eq!(check("10.0.0.3", Some(&held)), None);
         assert!(check("10.1.0.3", None).unwrap().contains("is not in the valid range"));
+    }
+
+    #[test]
+    fn health_checks_have_a_port_of_their_own() {
+        let mut allocations = small();
+        let balancer = |port: u16| {
+            json!({"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port,
+                "ports": [{"port": 80, "nodePort": 30000}]}})
+        };
+        let mut service = balancer(0);
+        assert!(allocations.assign(&mut service, None, 0).is_empty());
+        assert_eq!(service["spec"]["healthCheckNodePort"], 30_001);
+        claim(&mut allocations, &service);
+        let mut other = balancer(30_001);
+        other["spec"]["ports"][0]["nodePort"] = 30_002.into();
+        let errors = allocations.assign(&mut other.clone(), None, 0);
+        assert_eq!(
+            errors[0].to_string(),
+            "spec.healthCheckNodePort: Invalid value: 30001: provided port is already allocated"
+        );
+        assert!(allocations.assign(&mut service.clone(), Some(&service), 0).is_empty(), "it keeps its own");
     }
 
     #[test]
