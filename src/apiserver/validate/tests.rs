@@ -38,7 +38,7 @@ fn set() -> Value {
 
 fn service() -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "nginx"},
-        "spec": {"clusterIP": "None", "selector": {"app": "nginx"}, "ports": [{"port": 80, "name": "web"}]}})
+        "spec": {"clusterIP": "None", "clusterIPs": ["None"], "selector": {"app": "nginx"}, "ports": [{"port": 80, "name": "web"}]}})
 }
 
 fn pod() -> Value {
@@ -94,7 +94,7 @@ fn on_create() {
         ("no name", set(), json!({"metadata": {"name": null}}), &["metadata.name: Required value: name or generateName is required"]),
 
         ("headless", service(), json!({}), &[]),
-        ("no ports", service(), json!({"spec": {"ports": null, "clusterIP": null}}), &["spec.ports: Required value"]),
+        ("no ports", service(), json!({"spec": {"ports": null, "clusterIP": null, "clusterIPs": null}}), &["spec.ports: Required value"]),
         ("headless without ports", service(), json!({"spec": {"ports": null}}), &[]),
         ("unnamed ports", service(), json!({"spec": {"ports": [{"port": 80}, {"port": 81, "name": "b"}]}}), &["spec.ports[0].name: Required value"]),
         ("equal port names", service(), json!({"spec": {"ports": [{"port": 80, "name": "b"}, {"port": 81, "name": "b"}]}}), &[r#"spec.ports[1].name: Duplicate value: "b""#]),
@@ -104,7 +104,7 @@ fn on_create() {
         ("type", service(), json!({"spec": {"type": "Foo"}}),
             &[r#"spec.type: Unsupported value: "Foo": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort""#]),
         ("None for NodePort", service(), json!({"spec": {"type": "NodePort"}}), &[r#"spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services"#]),
-        ("ExternalName without name", service(), json!({"spec": {"type": "ExternalName", "clusterIP": null}}), &["spec.externalName: Required value"]),
+        ("ExternalName without name", service(), json!({"spec": {"type": "ExternalName", "clusterIP": null, "clusterIPs": null}}), &["spec.externalName: Required value"]),
 
         ("a plain pod", pod(), json!({}), &[]),
         ("equal names", pod(), json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "a", "image": "x"}]}}), &[r#"spec.containers[1].name: Duplicate value: "a""#]),
