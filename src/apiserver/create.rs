@@ -8,7 +8,7 @@ use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
-use crate::apiserver::{admission, defaults, families, meta, validate, views};
+use crate::apiserver::{admission, defaults, families, meta, validate, views, warnings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -26,7 +26,9 @@ pub fn create(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
     let object = call.typed_object()?;
     let commit = call.commit()?;
     let mut writer = server.store().write();
-    insert(server, &mut writer, &call.target, object, commit, Some(&server.writer_of(call)))
+    let made = insert(server, &mut writer, &call.target, object, commit, Some(&server.writer_of(call)))?;
+    call.tell(warnings::of(call.target.resource, None, &made.value));
+    Ok(made)
 }
 
 /// Creates `object` (of the target's resource) under the writer lock. The target's name, if any, must agree.
@@ -79,7 +81,9 @@ pub fn insert(
     }
     let key = Key::new(meta::text(&object, "namespace"), name.as_str());
     if let Some(existing) = writer.get(resource, &key) {
-        return Err(if meta::is_terminating(&existing.value) {
+        return Err(if !meta::text(&object, "generateName").is_empty() {
+            Status::generate_name_conflict(target.resource, &name)
+        } else if meta::is_terminating(&existing.value) {
             Status::being_deleted(target.resource, &name)
         } else {
             Status::already_exists(target.resource, &name)

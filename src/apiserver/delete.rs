@@ -82,6 +82,14 @@ impl DeleteOptions {
         Self::from_parts(call, &body)
     }
 
+    /// Whether the preconditions hold for this object.
+    pub fn holds(&self, object: &Value) -> bool {
+        let is = |wanted: &Option<String>, field| {
+            wanted.as_deref().is_none_or(|it| it == meta::text(object, field))
+        };
+        is(&self.uid, "uid") && is(&self.version, "resourceVersion")
+    }
+
     fn from_parts(call: &Call, body: &Value) -> Result<Self, Status> {
         let query = &call.query;
         let grace = match body["gracePeriodSeconds"].as_i64() {
@@ -142,6 +150,11 @@ impl Deleted {
 /// Deletes the object the path names.
 pub fn delete(server: &ApiServer, call: &Call) -> Result<Deleted, Status> {
     let options = DeleteOptions::parse(call)?;
+    if call.target.resource.kind == "Job" && options.propagation.is_none() {
+        let fate = "child pods are preserved by default when jobs are deleted";
+        let advice = "set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+        call.tell(vec![format!("{fate}; {advice}")]);
+    }
     let mut writer = server.store().write();
     remove(server, &mut writer, &call.target, &options)
 }
@@ -160,7 +173,8 @@ pub fn delete_collection(
         let target = target_of(resource, &object.value);
         let mut writer = server.store().write();
         match remove(server, &mut writer, &target, &options) {
-            Ok(outcome) => deleted.push(Arc::clone(outcome.object())),
+            // As upstream: what was found, not what became of it.
+            Ok(_) => deleted.push(Arc::clone(object)),
             // Somebody else deleted it meanwhile.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -200,10 +214,11 @@ pub fn remove(
     }
     let next = next_state(resource, &old.value, options, server.now());
     let object = match next {
-        None => {
+        Next::Gone(last) => {
+            let last = last.map_or_else(|| Arc::clone(&old), |it| Arc::new(Object::new(old.version, it)));
             let object = match options.commit {
-                Commit::Keep => writer.remove(resource, &old),
-                Commit::DryRun => old,
+                Commit::Keep => writer.remove(resource, &last),
+                Commit::DryRun => last,
             };
             // Whose registry upstream returns what it deleted.
             let is_returned = resource.group.is_empty()
@@ -213,8 +228,8 @@ pub fn remove(
                 );
             return Ok(if is_returned { Deleted::Waiting(object) } else { Deleted::Gone(object) });
         }
-        Some(next) if next == *old.value => old,
-        Some(next) => match options.commit {
+        Next::Stays(next) if next == *old.value => old,
+        Next::Stays(next) => match options.commit {
             Commit::Keep => writer.put(resource, next),
             Commit::DryRun => Arc::new(Object::new(old.version, next)),
         },
@@ -222,17 +237,37 @@ pub fn remove(
     Ok(Deleted::Waiting(object))
 }
 
-/// The state a deletion leaves behind; `None` when the object goes at once.
-fn next_state(resource: &Resource, old: &Value, options: &DeleteOptions, now: Timestamp) -> Option<Value> {
+/// What a deletion leaves behind.
+#[derive(Debug)]
+enum Next {
+    /// Nothing; the last state, if it is not that of before.
+    Gone(Option<Value>),
+    /// The object on its way out.
+    Stays(Value),
+}
+
+/// Kinds whose dependents stay unless told otherwise, as they did before there was garbage collection.
+fn leaves_dependents(resource: &Resource) -> bool {
+    matches!((resource.group, resource.kind), ("batch", "Job") | ("", "ReplicationController"))
+}
+
+fn next_state(resource: &Resource, old: &Value, options: &DeleteOptions, now: Timestamp) -> Next {
     let mut next = old.clone();
-    set_propagation(&mut next, options.propagation);
+    let collected = meta::finalizers(old).iter().any(|it| matches!(*it, FOREGROUND | ORPHAN));
+    let by_default = (leaves_dependents(resource) && !collected).then_some(Propagation::Orphan);
+    set_propagation(&mut next, options.propagation.or(by_default));
     let terminating = meta::is_terminating(old);
     let grace = if resource.kind == "Pod" { pod_grace(old, options.grace) } else { 0 };
     let held = !meta::finalizers(&next).is_empty()
         || resource.kind == "Namespace"
             && next["spec"]["finalizers"].as_array().is_some_and(|it| !it.is_empty());
     if grace == 0 && !held {
-        return None;
+        if resource.kind != "Pod" {
+            return Next::Gone(None);
+        }
+        // The last that is seen of a pod is a deleted one.
+        stop(&mut next, now, 0, !terminating);
+        return Next::Gone(Some(next));
     }
     if terminating {
         // Later deletions may only shorten what is left.
@@ -247,19 +282,25 @@ fn next_state(resource: &Resource, old: &Value, options: &DeleteOptions, now: Ti
             metadata.insert("deletionTimestamp".into(), stamp(end).into());
             metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         }
-        return Some(next);
+        return Next::Stays(next);
     }
-    let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
-    let metadata = meta::metadata(&mut next);
-    metadata.insert("deletionTimestamp".into(), stamp(end).into());
-    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|it| *it > 0) {
-        metadata.insert("generation".into(), (generation + 1).into());
-    }
+    stop(&mut next, now, grace, true);
     if resource.kind == "Namespace" {
         next["status"]["phase"] = "Terminating".into();
     }
-    Some(next)
+    Next::Stays(next)
+}
+
+/// Marks an object as deleted, with so many seconds from now.
+fn stop(object: &mut Value, now: Timestamp, grace: i64, is_first: bool) {
+    let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
+    let metadata = meta::metadata(object);
+    metadata.insert("deletionTimestamp".into(), stamp(end).into());
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    let generation = metadata.get("generation").and_then(Value::as_i64).filter(|it| is_first && *it > 0);
+    if let Some(generation) = generation {
+        metadata.insert("generation".into(), (generation + 1).into());
+    }
 }
 
 /// Seconds a pod may take; pods that do not run anywhere need none.
@@ -327,7 +368,10 @@ mod tests {
         ];
         for (why, spec, metadata, grace, want) in cases {
             let options = DeleteOptions { grace, ..DeleteOptions::default() };
-            let next = next_state(pods, &pod(spec, metadata), &options, now);
+            let next = match next_state(pods, &pod(spec, metadata), &options, now) {
+                Next::Stays(it) => Some(it),
+                Next::Gone(_) => None,
+            };
             let got = next.as_ref().map(|it| {
                 let it = &it["metadata"];
                 (

@@ -161,7 +161,7 @@ pub fn aggregated(root: Root, document_version: &str) -> Value {
                     let reviews = reviews_in(group, version).map(|it| {
                         json!({
                             "resource": it.plural,
-                            "responseKind": kind_of(it.group, it.version, it.kind),
+                            "responseKind": kind_of("", "", it.kind),
                             "scope": "Cluster",
                             "singularResource": it.kind.to_ascii_lowercase(),
                             "verbs": ["create"],
@@ -197,17 +197,15 @@ fn aggregated_resource(resource: &'static Resource) -> Value {
         .iter()
         .map(|name| {
             let (verbs, kind, group, version) = subresource(name);
-            let response = if kind.is_empty() {
-                kind_of(resource.group, resource.version, resource.kind)
-            } else {
-                kind_of(group, version, kind)
-            };
+            let response =
+                if kind.is_empty() { kind_of("", "", resource.kind) } else { kind_of(group, version, kind) };
             json!({"subresource": name, "responseKind": response, "verbs": verbs})
         })
         .collect();
     let mut entry = json!({
         "resource": resource.plural,
-        "responseKind": kind_of(resource.group, resource.version, resource.kind),
+        // As upstream: an empty group and version are those of the list.
+        "responseKind": kind_of("", "", resource.kind),
         "scope": if resource.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
         "verbs": resource.verbs,

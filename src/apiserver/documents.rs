@@ -19,7 +19,7 @@ const ROOTS: &[&str] =
 pub fn respond(path: &[&str], base: &str, query: &Query, accept: Option<&str>) -> Result<Response, Status> {
     match path {
         [] => Ok(value(200, &json!({"paths": ROOTS}))),
-        ["healthz" | "livez" | "readyz", ..] => {
+        ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping" | "log" | "etcd"] => {
             Ok(typed_response(200, "text/plain; charset=utf-8", Body::from("ok")))
         }
         ["version"] => Ok(value(200, &version::document())),

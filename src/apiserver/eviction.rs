@@ -29,6 +29,8 @@ enum Verdict {
     Counted(Value),
     /// Not now; why.
     Later(String),
+    /// Not yet: nobody has looked at the budget; why.
+    Unseen(String),
     /// Not with a budget in this state; why.
     Broken(&'static str),
 }
@@ -63,8 +65,30 @@ pub fn evict(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     {
         ask(&mut writer, &budget, &pod.value, &server.now_text(), options.commit)?;
     }
+    let holds = options.holds(&pod.value);
+    if options.commit == Commit::Keep && holds {
+        let told = disrupted(&pod.value, &server.now_text());
+        writer.put(call.target.resource, told);
+    }
+    // A version asked for was that of before.
+    let options = DeleteOptions { version: options.version.clone().filter(|_| !holds), ..options };
     delete::remove(server, &mut writer, &call.target, &options)?;
     Ok(Status::success(201))
+}
+
+/// The pod with the condition that says why it goes.
+fn disrupted(pod: &Value, now: &str) -> Value {
+    let mut pod = pod.clone();
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": now});
+    match pod["status"]["conditions"].as_array_mut() {
+        Some(conditions) => {
+            conditions.retain(|it| it["type"] != "DisruptionTarget");
+            conditions.push(condition);
+        }
+        None => pod["status"]["conditions"] = json!([condition]),
+    }
+    pod
 }
 
 /// Pods that serve nobody.
@@ -82,7 +106,7 @@ fn budget_of(writer: &Writer<'_>, pod: &Value) -> Result<Option<Arc<Object>>, St
     });
     let first = found.next();
     if found.next().is_some() {
-        return Err(Status::internal(
+        return Err(Status::untyped(
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
         ));
     }
@@ -100,6 +124,11 @@ fn ask(
     match judge(&budget.value, pod, now) {
         Verdict::Free => Ok(()),
         Verdict::Later(why) => Err(Status::disruption_budget(&why)),
+        Verdict::Unseen(why) => {
+            let mut status = Status::disruption_budget(&why);
+            status.details["retryAfterSeconds"] = json!(10);
+            Err(status)
+        }
         Verdict::Broken(why) => Err(Status::forbidden(budgets(), name, why)),
         Verdict::Counted(status) => {
             if commit == Commit::Keep {
@@ -125,7 +154,7 @@ fn judge(budget: &Value, pod: &Value, now: &str) -> Verdict {
         }
     }
     if number("observedGeneration") < budget["metadata"]["generation"].as_i64().unwrap_or_default() {
-        return Verdict::Later(format!(
+        return Verdict::Unseen(format!(
             "The disruption budget {name} is still being processed by the server."
         ));
     }
@@ -173,7 +202,8 @@ mod tests {
         let cases = [
             ("none left",       budget(json!({}), full.clone()), "True",  later("needs 2 healthy pods and has 2 currently")),
             ("healthy anyway",  budget(json!({}), full.clone()), "False", Verdict::Free),
-            ("not looked at",   budget(json!({}), json!({"disruptionsAllowed": 1})), "True", later("is still being processed by the server.")),
+            ("not looked at",   budget(json!({}), json!({"disruptionsAllowed": 1})), "True",
+                Verdict::Unseen("The disruption budget b is still being processed by the server.".to_owned())),
             ("unhealthy",       budget(json!({}), json!({"observedGeneration": 1, "desiredHealthy": 2, "currentHealthy": 1})), "False",
                 later("needs 2 healthy pods and has 1 currently")),
             ("always allowed",  budget(json!({"unhealthyPodEvictionPolicy": "AlwaysAllow"}), json!({})), "False", Verdict::Free),

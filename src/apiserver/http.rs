@@ -26,7 +26,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -88,12 +88,17 @@ async fn answer(app: &App, parts: &Parts, path: &str, body: Body) -> Response {
         Err(status) => return failure(&status),
     };
     let query = parts.uri.query().unwrap_or_default();
+    let accept = parts.headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    let in_yaml = negotiate::wants_yaml(accept);
     let mut response =
         respond(app, method, path, query, &parts.headers, body).unwrap_or_else(|status| failure(&status));
     if let Some(unsettled) = app.server.store().unsettled()
         && unsettled.settled().await.is_err()
     {
         response = failure(&Status::disk_failed());
+    }
+    if in_yaml {
+        response = as_yaml(response).await;
     }
     if head { without_body(response) } else { response }
 }
@@ -121,6 +126,19 @@ async fn read(mut body: Body) -> Result<Bytes, Status> {
     };
     let _ = tokio::time::timeout(DRAINED_TIME, rest).await;
     Err(Status::too_large(BODY_LIMIT))
+}
+
+/// The same answer in YAML. Streams stay what they are.
+async fn as_yaml(response: Response) -> Response {
+    if response.body().size_hint().exact().is_none() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let text = serde_json::from_slice::<Value>(&bytes).ok().and_then(|it| serde_saphyr::to_string(&it).ok());
+    let Some(text) = text else { return Response::from_parts(parts, Body::from(bytes)) };
+    parts.headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/yaml"));
+    Response::from_parts(parts, Body::from(text))
 }
 
 /// The answer to HEAD: what GET would say, its length included.
@@ -172,23 +190,28 @@ fn respond(
         return reviews::answer(review, content_type.as_deref(), &body).map(|it| value(201, &it));
     }
     if *method != Method::GET {
-        check_write_options(&query)?;
+        check_write_options(&query, method)?;
+    }
+    // The watches of old clients have a path of their own.
+    let watched = rest.strip_prefix(&["watch"]).filter(|it| !it.is_empty());
+    let target = Target::parse(group, version, watched.unwrap_or(rest)).ok_or_else(Status::no_such_path)?;
+    if watched.is_some() && *method != Method::GET {
+        return Err(Status::method_not_allowed());
     }
     for name in ["labelSelector", "fieldSelector"] {
         if query.get(name).is_some_and(|it| it.len() > SELECTOR_LIMIT) {
             return Err(Status::bad_request(format!("{name} is longer than {SELECTOR_LIMIT} octets")));
         }
     }
-    let target = Target::parse(group, version, rest).ok_or_else(Status::no_such_path)?;
     if let Some(name @ ("." | "..")) = target.name.as_deref() {
         return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: may not be '{name}'")));
     }
-    let warnings = OnceLock::new();
+    let warnings = Arc::default();
     let call = Call { target, query, media, content_type, manager, body, warnings };
-    route(app, method, &call)
+    route(app, method, &call, watched.is_some())
 }
 
-fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
+fn route(app: &App, method: &Method, call: &Call, watched: bool) -> Result<Response, Status> {
     let server = &app.server;
     let view = View {
         resource: call.target.resource,
@@ -209,7 +232,11 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         return metrics::answer(server, method, call, &view);
     }
     let named = target.name.is_some();
-    let watching = call.query.flag("watch");
+    // With a name in the path it is a GET of that object, whatever the query says.
+    let watching = watched || !named && call.query.flag("watch");
+    if *method == Method::GET && !watching && target.subresource.is_empty() {
+        call.media.check(target.resource, named)?;
+    }
     match (method.as_str(), target.subresource.as_str(), named) {
         ("GET", "", _) if watching => {
             let watcher = Watcher::open(server, call, view, app.shutdown.clone())?;
@@ -234,16 +261,20 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
         ("PATCH", "status", true) => {
             Ok(warned(call, written(&view, &patches::patch(server, call, Part::Status)?)))
         }
-        ("DELETE", "", true) => Ok(match delete::delete(server, call)? {
-            Deleted::Waiting(object) => one(&view, 200, &object),
-            Deleted::Gone(object) => {
-                let name = target.name.as_deref().unwrap_or_default();
-                let uid = meta::text(&object.value, "uid");
-                value(200, &Status::deleted(target.resource, name, uid))
-            }
-        }),
-        ("DELETE", "", false) => {
+        ("DELETE", "", true) => {
+            let answer = match delete::delete(server, call)? {
+                Deleted::Waiting(object) => one(&view, 200, &object),
+                Deleted::Gone(object) => {
+                    let name = target.name.as_deref().unwrap_or_default();
+                    let uid = meta::text(&object.value, "uid");
+                    value(200, &Status::deleted(target.resource, name, uid))
+                }
+            };
+            Ok(warned(call, answer))
+        }
+        ("DELETE", "", false) if target.may_delete_all() => {
             let selection = Selection::parse(call)?;
+            call.query.number::<i64>("limit")?;
             let deleted = delete::delete_collection(server, call, &selection)?;
             let meta = crate::apiserver::render::ListMeta {
                 version: server.store().version(),
@@ -252,10 +283,10 @@ fn route(app: &App, method: &Method, call: &Call) -> Result<Response, Status> {
             Ok(json_response(200, view.list(&deleted, &meta)))
         }
         ("GET", "scale", true) => Ok(value(200, &scale::get(server, call)?)),
-        ("PUT", "scale", true) => Ok(value(200, &scale::write(server, call, None)?)),
+        ("PUT", "scale", true) => Ok(warned(call, value(200, &scale::write(server, call, None)?))),
         ("PATCH", "scale", true) => {
             let kind = patches::patch_type(call)?;
-            Ok(value(200, &scale::write(server, call, Some(kind))?))
+            Ok(warned(call, value(200, &scale::write(server, call, Some(kind))?)))
         }
         ("POST", "binding", true) => Ok(value(201, &subresources::bind(server, call)?)),
         ("POST", "eviction", true) => Ok(value(201, &eviction::evict(server, call)?)),
@@ -294,7 +325,7 @@ fn written(view: &View, written: &Written) -> Response {
 
 /// Adds what is odd about the body as `Warning` headers, which kubectl prints.
 fn warned(call: &Call, mut response: Response) -> Response {
-    add_warnings(&mut response, call.warnings());
+    add_warnings(&mut response, &call.warnings());
     response
 }
 

@@ -184,6 +184,9 @@ pub fn list(
     let limit = call.query.number::<i64>("limit")?.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
     call.query.number::<i64>("timeoutSeconds")?;
     let token = call.query.get("continue").map(Token::decode).transpose()?;
+    if token.is_some() && !matches!(at, At::Latest) {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
     if token.as_ref().is_some_and(|it| it.version > Some(server.store().version())) {
         return Err(Status::bad_request(
             "continue key is not valid: it names a version that is still to come",
@@ -278,14 +281,31 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
+        const VERSION: &str = "meta.k8s.io/v1";
         let parsed = || {
-            let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
-            let token: Value = serde_json::from_slice(&bytes).ok()?;
-            let (namespace, name) = token["start"].as_str()?.split_once('/')?;
-            Some(Self { version: token["rv"].as_u64(), after: Key::new(namespace, name) })
+            let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+            let bytes = bytes.ok_or_else(|| "illegal base64 data or content".to_owned())?;
+            let token: Value =
+                serde_json::from_slice(&bytes).map_err(|_| "illegal base64 data or content".to_owned())?;
+            let version = token["v"].as_str().unwrap_or_default();
+            if version != VERSION {
+                return Err(format!("server does not recognize this encoded version {version}"));
+            }
+            let at = token["rv"].as_i64().unwrap_or_default();
+            if at == 0 {
+                return Err(format!("incorrect encoded start resourceVersion (version {VERSION})"));
+            }
+            let start = token["start"].as_str().unwrap_or_default();
+            if start.is_empty() {
+                return Err(format!("encoded start key empty (version {VERSION})"));
+            }
+            let key = start.split_once('/').filter(|it| !it.1.contains('/') && !it.0.starts_with('.'));
+            let (namespace, name) = key.ok_or_else(|| start.to_owned())?;
+            Ok(Self { version: u64::try_from(at).ok(), after: Key::new(namespace, name) })
         };
-        parsed()
-            .ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data or content"))
+        parsed().map_err(|why| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        })
     }
 }
 

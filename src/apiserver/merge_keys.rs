@@ -31,6 +31,11 @@ pub enum Shape {
     Set,
 }
 
+/// Whether items of this type are owned as a whole (`structType=atomic`).
+pub fn is_atomic_item(item: &str) -> bool {
+    matches!(item, "OwnerReference" | "LocalObjectReference" | "ObjectReference")
+}
+
 const fn items(item: &'static str, patch_key: &'static str, apply_keys: &'static [&'static str]) -> Shape {
     Shape::Items { item, patch_key, apply_keys }
 }

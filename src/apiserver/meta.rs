@@ -50,17 +50,29 @@ pub fn strip_nulls(object: &mut Value, keep: Option<&str>) {
         map.retain(|_, value| !value.is_null());
         for (key, value) in map {
             if keep != Some(key.as_str()) {
-                strip_nulls_deep(value);
+                strip_below(key, value);
             }
         }
     }
+}
+
+/// Maps from text to text: there Go decodes a null as the empty text.
+const TEXTS: &[&str] = &["labels", "annotations", "data", "stringData", "nodeSelector", "matchLabels"];
+
+fn strip_below(key: &str, value: &mut Value) {
+    if let (true, Value::Object(texts)) = (TEXTS.contains(&key), &mut *value) {
+        texts.values_mut().filter(|it| it.is_null()).for_each(|it| *it = "".into());
+    }
+    strip_nulls_deep(value);
 }
 
 fn strip_nulls_deep(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, it| !it.is_null());
-            map.values_mut().for_each(strip_nulls_deep);
+            for (key, value) in map {
+                strip_below(key, value);
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(strip_nulls_deep),
         _ => {}
@@ -108,6 +120,10 @@ mod tests {
 
     #[test]
     fn nulls_are_absent() {
+        let mut texts =
+            json!({"metadata": {"labels": {"x": null}}, "data": {"y": null}, "spec": {"z": null}});
+        strip_nulls(&mut texts, None);
+        assert_eq!(texts, json!({"metadata": {"labels": {"x": ""}}, "data": {"y": ""}, "spec": {}}));
         let mut object = json!({"metadata": {"creationTimestamp": null, "name": "a"}, "data": {"x": null}});
         strip_nulls(&mut object, Some("data"));
         assert_eq!(object, json!({"metadata": {"name": "a"}, "data": {"x": null}}));

@@ -82,6 +82,7 @@ pub mod update;
 pub mod validate;
 pub mod version;
 pub mod views;
+pub mod warnings;
 pub mod watch;
 
 pub use allocate::Ranges;

@@ -5,8 +5,7 @@
 
 use crate::apiserver::merge_keys::{Shape, Type};
 use crate::apiserver::resources::Resource;
-use json_patch::PatchOperation;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Most operations in one JSON patch.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
@@ -26,44 +25,30 @@ pub enum PatchError {
     BadRequest(String),
     /// 422: the patch does not fit the object.
     Invalid(String),
-    /// 500: upstream reports these as internal errors.
-    Internal(String),
+    /// 500 without a reason, as upstream: the patch contradicts itself or the schema.
+    Untyped(String),
 }
 
 fn bad<T>(message: impl Into<String>) -> Result<T, PatchError> {
     Err(PatchError::BadRequest(message.into()))
 }
 
-/// Applies an RFC 6902 patch. Parents are not created.
-///
-/// A `test` for null succeeds on a missing path: upstream compares both as nil, and the finalizer helper of
-/// kube-rs relies on it.
+/// Applies a JSON patch. Parents are not created.
 pub fn json_patch(object: &Value, patch: &[u8]) -> Result<Value, PatchError> {
     let parsed: Value = serde_json::from_slice(patch)
         .map_err(|error| PatchError::BadRequest(format!("error decoding patch: {error}")))?;
-    if !parsed.is_array() {
-        return bad("error decoding patch: expected a list of operations");
-    }
-    let operations: Vec<PatchOperation> =
-        serde_json::from_value(parsed).map_err(|_| PatchError::Invalid(JSON_PATCH_FAILED.to_owned()))?;
+    let operations = match parsed {
+        Value::Null => Vec::new(),
+        Value::Array(operations) => operations,
+        _ => return bad("error decoding patch: expected a list of operations"),
+    };
     if operations.len() > MAX_JSON_PATCH_OPERATIONS {
         return bad(format!(
             "The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {}",
             operations.len()
         ));
     }
-    let mut result = object.clone();
-    for operation in &operations {
-        if let PatchOperation::Test(test) = operation
-            && test.value.is_null()
-            && result.pointer(test.path.as_str()).is_none()
-        {
-            continue;
-        }
-        json_patch::patch(&mut result, std::slice::from_ref(operation))
-            .map_err(|_| PatchError::Invalid(JSON_PATCH_FAILED.to_owned()))?;
-    }
-    Ok(result)
+    json::apply(object, &operations).ok_or_else(|| PatchError::Invalid(JSON_PATCH_FAILED.to_owned()))
 }
 
 /// Applies an RFC 7396 patch.
@@ -89,13 +74,13 @@ type Object = Map<String, Value>;
 
 fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, PatchError> {
     match patch.get(DIRECTIVE).map(Value::as_str) {
-        None | Some(Some("merge")) => {}
+        None => {}
         Some(Some("replace")) => {
             let rest = patch.iter().filter(|it| it.0 != DIRECTIVE);
             return Ok(rest.map(|(key, value)| (key.clone(), value.clone())).collect());
         }
         Some(Some("delete")) => return Ok(Map::new()),
-        Some(other) => return bad(format!("unknown patch type found: {} in map", other.unwrap_or("?"))),
+        Some(_) => return unknown_type(patch),
     }
     if let Some(retained) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut live, patch, retained)?;
@@ -104,14 +89,14 @@ fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, Pat
     let original = if is_ordered { live.clone() } else { Map::new() };
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix(DELETE_FROM_LIST) {
-            let Some(doomed) = value.as_array() else { return bad(format!("invalid type for {key}")) };
+            let Some(doomed) = value.as_array() else { continue };
             if let Some(Value::Array(items)) = live.get_mut(field) {
                 items.retain(|it| !doomed.contains(it));
             }
         }
     }
     for (key, value) in patch {
-        if key.starts_with('$') {
+        if is_directive(key) {
             continue;
         }
         if value.is_null() {
@@ -123,26 +108,54 @@ fn merge_map(kind: Type, mut live: Object, patch: &Object) -> Result<Object, Pat
     }
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix(ELEMENT_ORDER) {
-            set_order(kind, field, &mut live, value, original.get(field))?;
-        } else if key.starts_with('$')
-            && key != DIRECTIVE
-            && key != RETAIN_KEYS
-            && !key.starts_with(DELETE_FROM_LIST)
-        {
-            return bad(format!("unknown directive {key:?} in strategic merge patch"));
+            set_order(kind, field, &mut live, value, original.get(field), patch.get(field))?;
         }
     }
     Ok(live)
 }
 
+fn is_directive(key: &str) -> bool {
+    key == DIRECTIVE
+        || key == RETAIN_KEYS
+        || key.starts_with(ELEMENT_ORDER)
+        || key.starts_with(DELETE_FROM_LIST)
+}
+
+fn untyped<T>(message: impl Into<String>) -> Result<T, PatchError> {
+    Err(PatchError::Untyped(message.into()))
+}
+
+fn unknown_type<T>(patch: &Object) -> Result<T, PatchError> {
+    let named = match &patch[DIRECTIVE] {
+        Value::Number(number) => format!("%!s(int64={number})"),
+        named => printed(named),
+    };
+    untyped(format!("unknown patch type: {named} in map: {}", printed_map(patch)))
+}
+
+/// A value as Go's `%v` prints it: upstream's messages quote patches so.
+fn printed(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => printed_map(map),
+        other => other.to_string(),
+    }
+}
+
+fn printed_map(map: &Object) -> String {
+    let mut pairs: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", printed(value))).collect();
+    pairs.sort_unstable();
+    format!("map[{}]", pairs.join(" "))
+}
+
 fn retain_keys(live: &mut Object, patch: &Object, retained: &Value) -> Result<(), PatchError> {
-    let Some(retained) = retained.as_array() else { return bad("invalid $retainKeys: expected a list") };
-    for (key, value) in patch {
-        if !key.starts_with('$') && !value.is_null() && !retained.iter().any(|it| it == key) {
-            return bad(format!(
-                "the keys in $retainKeys must contain all keys of the patch: {key:?} is missing"
-            ));
-        }
+    const MALFORMED: &str = "invalid patch format of retainKeys";
+    let Some(retained) = retained.as_array() else { return bad(MALFORMED) };
+    let is_missing = |key: &String| !is_directive(key) && !retained.iter().any(|it| it == key);
+    if patch.iter().any(|(key, value)| !value.is_null() && is_missing(key)) {
+        return bad(MALFORMED);
     }
     live.retain(|key, _| retained.iter().any(|it| it == key));
     Ok(())
@@ -190,20 +203,20 @@ fn merge_items(item: Type, key: &str, live: &[Value], patch: &[Value]) -> Result
     let mut merged = live.to_vec();
     for one in patch {
         let Some(fields) = one.as_object() else {
-            return Err(PatchError::Internal(format!("list element {one} is no map, but merges by {key}")));
+            let lists = [live, patch].map(|it| printed(&Value::from(it)));
+            return untyped(format!("list element types are not identical: [{}]", lists.join(" ")));
         };
         let Some(id) = fields.get(key) else {
-            return Err(PatchError::Internal(format!(
-                "map: {one} does not contain declared merge key: {key}"
-            )));
+            return untyped(format!("map: {} does not contain declared merge key: {key}", printed(one)));
         };
         match directive(one).as_deref() {
             Some("delete") => merged.retain(|it| it.get(key) != Some(id)),
-            None | Some("merge") => match merged.iter_mut().find(|it| it.get(key) == Some(id)) {
+            Some("merge") => return untyped("merging lists cannot yet be specified in the patch"),
+            None => match merged.iter_mut().find(|it| it.get(key) == Some(id)) {
                 Some(Value::Object(found)) => *found = merge_map(item, std::mem::take(found), fields)?,
                 _ => merged.push(Value::Object(merge_map(item, Map::new(), fields)?)),
             },
-            Some(other) => return bad(format!("unknown patch type found: {other} in list")),
+            Some(_) => return unknown_type(fields),
         }
     }
     Ok(in_order(merged, &|it| it.get(key).cloned(), patch, live))
@@ -239,16 +252,22 @@ fn in_order(
     result
 }
 
-/// Brings a merged list into the given order; `before` is the list before the patch.
+/// Brings a merged list into the given order; `before` is the list before the patch, `patch` what the patch says of it.
 fn set_order(
     kind: Type,
     field: &str,
     live: &mut Object,
     order: &Value,
     before: Option<&Value>,
+    patch: Option<&Value>,
 ) -> Result<(), PatchError> {
     let Some(order) = order.as_array() else {
-        return bad(format!("invalid {ELEMENT_ORDER}{field}: expected a list"));
+        let got = match order {
+            Value::Object(_) => "map[string]interface {}",
+            Value::String(_) => "string",
+            _ => "another type",
+        };
+        return untyped(format!("expected a []interface {{}}, but received a {got}"));
     };
     let key = match kind.field(field) {
         Some(Shape::Items { patch_key, .. }) if !patch_key.is_empty() => Some(patch_key),
@@ -259,14 +278,29 @@ fn set_order(
         Some(key) => it.get(key).cloned(),
         None => Some(it.clone()),
     };
-    if let Some(broken) = order.iter().find(|it| id(it).is_none()) {
-        return bad(format!("invalid {ELEMENT_ORDER}{field}: {broken} lacks the merge key"));
+    if let Some(index) = order.iter().position(|it| id(it).is_none()) {
+        return untyped(format!("value for key {index} is not a map"));
+    }
+    // The items of the patch have to be there, in the same order.
+    let stays = |it: &&Value| it.get(DIRECTIVE).and_then(Value::as_str) != Some("delete");
+    let named: Vec<&Value> = patch.and_then(Value::as_array).into_iter().flatten().filter(stays).collect();
+    let mut rest = order.iter();
+    if !named.iter().all(|it| rest.any(|other| id(other) == id(it))) {
+        let lists = [printed(&json!(named)), printed(&json!(order))];
+        return untyped(format!(
+            "The order in patch list:\n{}\n doesn't match {} list:\n{}\n",
+            lists[0],
+            ELEMENT_ORDER.trim_end_matches('/'),
+            lists[1]
+        ));
     }
     let Some(Value::Array(items)) = live.get_mut(field) else { return Ok(()) };
     let before = before.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     *items = in_order(std::mem::take(items), &|it| id(it), order, before);
     Ok(())
 }
+
+mod json;
 
 #[cfg(test)]
 mod tests;

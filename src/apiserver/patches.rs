@@ -11,8 +11,8 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::stored_as;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{create, meta, strict, views};
-use serde_json::Value;
+use crate::apiserver::{create, meta, strict, views, warnings};
+use serde_json::{Value, json};
 
 /// The patch types, as `415` lists them.
 const ACCEPTED: &[&str] = &[
@@ -71,7 +71,9 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
                 let why = format!("{what} {uid}, and no existing object was found");
                 return Err(Status::conflict(target.resource, name, &why));
             }
-            return create::insert(server, &mut writer, target, object, commit, None).map(Written::Created);
+            let made = create::insert(server, &mut writer, target, object, commit, None)?;
+            call.tell(warnings::of(target.resource, None, &made.value));
+            return Ok(Written::Created(made));
         }
         return Err(Status::not_found(target.resource, name));
     };
@@ -81,16 +83,24 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     } else {
         apply_to(call, target.resource, kind, &current)?
     };
-    check_shape(&patched)?;
+    check_shape(&patched).map_err(|it| Status::unfit_patch(&patched, &it.message))?;
     meta::strip_nulls(&mut patched, opaque_field(target.resource));
-    require_type(&mut patched, &target.resource.api_version(), target.resource.kind)?;
+    require_type(&mut patched, &target.resource.api_version(), target.resource.kind)
+        .map_err(|it| Status::unfit_patch(&patched, &it.message))?;
+    let (sent, stored) = (meta::text(&patched, "uid"), meta::text(&old.value, "uid"));
+    if !sent.is_empty() && sent != stored {
+        let error = FieldError::invalid("metadata.uid", sent, "field is immutable");
+        return Err(Status::invalid(target.resource, name, &[error]));
+    }
     if kind != PatchType::Apply {
         check_fields(call, kind, &current, &mut patched)?;
     }
     let patched = views::to_stored(target.resource, patched);
     // An apply has written its own entry.
     let by = (kind != PatchType::Apply).then(|| server.writer_of(call));
-    update::store(&mut writer, target, &old, patched, part, commit, by.as_ref()).map(Written::Updated)
+    let new = update::store(&mut writer, target, &old, patched, part, commit, by.as_ref())?;
+    call.tell(warnings::of(target.resource, Some(&old.value), &new.value));
+    Ok(Written::Updated(new))
 }
 
 /// Drops from the result what its kind does not have, and tells or refuses it as `fieldValidation` says.
@@ -122,14 +132,14 @@ fn check_fields(call: &Call, kind: PatchType, current: &Value, patched: &mut Val
 pub fn apply_to(call: &Call, resource: &Resource, kind: PatchType, current: &Value) -> Result<Value, Status> {
     let patched = match kind {
         PatchType::Json => patch::json_patch(current, &call.body),
-        PatchType::Merge => Ok(patch::merge_patch(current, &json_body(call)?)),
-        PatchType::Strategic => patch::strategic_merge_patch(resource, current, &json_body(call)?),
+        PatchType::Merge => Ok(patch::merge_patch(current, &json_body(call, kind)?)),
+        PatchType::Strategic => patch::strategic_merge_patch(resource, current, &json_body(call, kind)?),
         PatchType::Apply => return Err(Status::unsupported_media(&ACCEPTED[..3])),
     };
     let patched = patched.map_err(|error| match error {
         PatchError::BadRequest(message) => Status::bad_request(message),
         PatchError::Invalid(message) => Status::invalid_patch(message),
-        PatchError::Internal(message) => Status::internal(&message),
+        PatchError::Untyped(message) => Status::untyped(message),
     })?;
     if !patched.is_object() {
         return Err(Status::bad_request("the patch does not result in a JSON object"));
@@ -137,22 +147,68 @@ pub fn apply_to(call: &Call, resource: &Resource, kind: PatchType, current: &Val
     Ok(patched)
 }
 
-fn json_body(call: &Call) -> Result<Value, Status> {
+fn json_body(call: &Call, kind: PatchType) -> Result<Value, Status> {
     let patch: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if !patch.is_object() {
-        return Err(Status::bad_request("error decoding patch: expected a JSON object"));
+    match (kind, patch) {
+        (_, Value::Object(patch)) => Ok(Value::Object(patch)),
+        (PatchType::Strategic, Value::Null) => Ok(Value::Object(serde_json::Map::new())),
+        (PatchType::Merge, Value::Null) => Err(Status::bad_request("Invalid JSON Patch")),
+        _ => Err(Status::bad_request("error decoding patch: expected a JSON object")),
     }
-    Ok(patch)
+}
+
+/// A workload after an apply to its `scale`: the replicas change hands, and nothing else.
+pub fn applied_scale(call: &Call, live: &Value) -> Result<Value, Status> {
+    let resource = call.target.resource;
+    let name = call.target.name.as_deref().unwrap_or_default();
+    let scale = parse_yaml(&call.body)?;
+    if scale["apiVersion"] != "autoscaling/v1" || scale["kind"] != "Scale" {
+        let text = |field: &str| scale[field].as_str().unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "invalid object type: {}, Kind={}",
+            text("apiVersion"),
+            text("kind")
+        )));
+    }
+    create::check_name(name, &scale)?;
+    let config = json!({"apiVersion": resource.api_version(), "kind": resource.kind,
+        "metadata": {"name": name}, "spec": {"replicas": scale["spec"]["replicas"]}});
+    let options = ApplyOptions {
+        manager: call.query.get("fieldManager").unwrap_or_default(),
+        force: call.query.flag("force"),
+        subresource: "scale",
+        now: "",
+    };
+    ssa::apply(resource, Some(live), &config, &options).map_err(refused)
+}
+
+fn refused(error: ApplyError) -> Status {
+    match error {
+        ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
+        ApplyError::BadRequest(message) => Status::bad_request(message),
+        ApplyError::Typed(message) => Status::untyped(message),
+    }
 }
 
 fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Value, Status> {
     let resource = call.target.resource;
     let name = call.target.name.as_deref().unwrap_or_default();
     // kubectl and kube-rs send JSON, which is faster to read and the common case.
-    let mut config: Value = match serde_json::from_slice(&call.body) {
+    let config: Value = match serde_json::from_slice(&call.body) {
         Ok(config) => config,
-        Err(_) => parse_yaml(&call.body)?,
+        Err(_) => {
+            let config = parse_yaml(&call.body)?;
+            match strict::twice_in_yaml(&call.body) {
+                Some(told) if call.validation() == "Strict" => {
+                    let why = format!("error strict decoding YAML: error converting YAML to JSON: {told}");
+                    return Err(Status::bad_request(why));
+                }
+                Some(told) if call.validation() == "Warn" => call.tell(strict::warnings(&told)),
+                _ => {}
+            }
+            config
+        }
     };
     if !config.is_object() {
         return Err(Status::bad_request("the applied configuration is not an object"));
@@ -160,18 +216,13 @@ fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Valu
     check_shape(&config)?;
     let (version, named) = (&config["apiVersion"], &config["kind"]);
     let is_empty = |it: &Value| it.as_str().unwrap_or_default().is_empty();
-    if is_empty(version) || is_empty(named) {
+    let is_other = *version != resource.api_version().as_str() || *named != resource.kind;
+    if is_empty(version) || is_empty(named) || is_other {
         let (version, kind) = (version.as_str().unwrap_or_default(), named.as_str().unwrap_or_default());
         let slash = if version.contains('/') { "" } else { "/" };
         return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
     }
-    require_type(&mut config, &resource.api_version(), resource.kind)?;
-    let sent = meta::text(&config, "name").to_owned();
-    if sent.is_empty() {
-        meta::metadata(&mut config).insert("name".into(), name.into());
-    } else {
-        create::check_name(name, &config)?;
-    }
+    create::check_name(name, &config)?;
     let now = server.now_text();
     let options = ApplyOptions {
         manager: call.query.get("fieldManager").unwrap_or_default(),
@@ -181,9 +232,5 @@ fn applied(server: &ApiServer, call: &Call, live: Option<&Value>) -> Result<Valu
     };
     // Objects that are stored in another shape are merged as sent; nobody applies Events.
     debug_assert!(live.is_none() || stored_as(resource).plural == resource.plural);
-    ssa::apply(resource, live, &config, &options).map_err(|error| match error {
-        ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
-        ApplyError::BadRequest(message) => Status::bad_request(message),
-        ApplyError::Typed(message) => Status::untyped(message),
-    })
+    ssa::apply(resource, live, &config, &options).map_err(refused)
 }

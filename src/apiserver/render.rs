@@ -85,7 +85,9 @@ impl View {
                 let meta = ListMeta { version: object.version, ..ListMeta::default() };
                 write_value(out, &self.table(version, std::iter::once(object), &meta, columns));
             }
-            Media::Partial(version) => write_value(out, &partial(&object.value.read(), version)),
+            Media::Partial(version) | Media::PartialList(version) => {
+                write_value(out, &partial(&object.value.read(), version))
+            }
             Media::Json | Media::Discovery(_) => {
                 let body = if views::is_view(self.resource) {
                     body_of(&views::from_stored(self.resource, &object.value.read()))
@@ -106,7 +108,7 @@ impl View {
                 let table = self.table(version, objects.iter().map(AsRef::as_ref), meta, Columns::Defined);
                 write_value(&mut out, &table);
             }
-            Media::Partial(version) => {
+            Media::Partial(version) | Media::PartialList(version) => {
                 let items: Vec<Value> = objects.iter().map(|it| partial(&it.value.read(), version)).collect();
                 let list = json!({
                     "kind": "PartialObjectMetadataList",
@@ -144,7 +146,9 @@ impl View {
     pub fn bookmark(&self, version: u64, initial_events_end: bool) -> Value {
         let (api_version, kind) = match self.media {
             Media::Table(version) => (format!("meta.k8s.io/{version}"), "Table"),
-            Media::Partial(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadata"),
+            Media::Partial(version) | Media::PartialList(version) => {
+                (format!("meta.k8s.io/{version}"), "PartialObjectMetadata")
+            }
             Media::Json | Media::Discovery(_) => (self.resource.api_version(), self.resource.kind),
         };
         let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});

@@ -5,10 +5,12 @@ use crate::apiserver::protobuf;
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::Key;
+use crate::apiserver::validate::FieldError;
 use crate::apiserver::{strict, validate};
 use bytes::Bytes;
+use http::Method;
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Query parameters, decoded, in order. Empty pairs (`?&limit=5`) are skipped: kube-rs sends them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,6 +145,12 @@ impl Target {
         Key::new(self.namespace.clone(), self.name.clone().unwrap_or_default())
     }
 
+    /// Whether this collection can be deleted at once: not across namespaces, and no Namespaces.
+    pub fn may_delete_all(&self) -> bool {
+        let is_one = self.resource.scope == Scope::Cluster || !self.namespace.is_empty();
+        is_one && self.resource.verbs.contains(&"deletecollection")
+    }
+
     /// The namespace a list is restricted to.
     pub fn list_namespace(&self) -> Option<&str> {
         (!self.namespace.is_empty()).then_some(self.namespace.as_str())
@@ -174,7 +182,7 @@ pub struct Call {
     /// Request body as sent.
     pub body: Bytes,
     /// See [`Call::warnings`].
-    pub warnings: OnceLock<Vec<String>>,
+    pub warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Call {
@@ -214,13 +222,12 @@ impl Call {
 
     /// Keeps what the answer is to tell as warnings.
     pub fn tell(&self, warnings: Vec<String>) {
-        // A body is read once; a second reading would say the same.
-        let _ = self.warnings.set(warnings);
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(warnings);
     }
 
-    /// What is odd about the body.
-    pub fn warnings(&self) -> &[String] {
-        self.warnings.get().map_or(&[], Vec::as_slice)
+    /// What is odd about the body and the object it made.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -235,6 +242,8 @@ pub fn parse_body(content_type: Option<&str>, body: &[u8]) -> Result<Value, Stat
         Some(protobuf::CONTENT_TYPE) => protobuf::decode(body)?,
         Some(_) => return Err(Status::unsupported_media(&["application/json", "application/yaml"])),
     };
+    // As Go decodes it: null leaves an empty object.
+    let object = if object.is_null() { Value::Object(serde_json::Map::new()) } else { object };
     if !object.is_object() {
         return Err(Status::bad_request("the request body is not a JSON object"));
     }
@@ -268,26 +277,33 @@ pub fn check_shape(object: &Value) -> Result<(), Status> {
 }
 
 /// The options of every write, as upstream accepts them.
-pub fn check_write_options(query: &Query) -> Result<(), Status> {
+pub fn check_write_options(query: &Query, method: &Method) -> Result<(), Status> {
+    const LONGEST: usize = 128;
+    let kind = match method.as_str() {
+        "PUT" => "UpdateOptions",
+        "PATCH" => "PatchOptions",
+        "DELETE" => "DeleteOptions",
+        _ => "CreateOptions",
+    };
+    let refused = |error: FieldError| Err(Status::invalid_options(kind, &[error]));
     let known = ["", "Ignore", "Strict", "Warn"];
     let validation = query.get("fieldValidation").unwrap_or_default();
     if !known.contains(&validation) {
-        let error = validate::FieldError::not_supported("fieldValidation", validation, &known);
-        return Err(Status::invalid_options("CreateOptions", &[error]));
+        return refused(FieldError::not_supported("fieldValidation", validation, &known));
     }
-    check_manager(query.get("fieldManager").unwrap_or_default())
-}
-
-fn check_manager(manager: &str) -> Result<(), Status> {
-    const LONGEST: usize = 128;
-    let error = if manager.len() > LONGEST {
-        validate::FieldError::too_long("fieldManager", LONGEST)
-    } else if manager.chars().any(char::is_control) {
-        validate::FieldError::invalid("fieldManager", manager, "should only contain printable characters")
-    } else {
-        return Ok(());
-    };
-    Err(Status::invalid_options("CreateOptions", &[error]))
+    let dry_run = query.get("dryRun").unwrap_or_default();
+    if query.has("dryRun") && dry_run != "All" {
+        return refused(unknown_dry_run(dry_run));
+    }
+    let manager = query.get("fieldManager").unwrap_or_default();
+    if manager.len() > LONGEST {
+        return refused(FieldError::too_long("fieldManager", LONGEST));
+    }
+    if let Some((at, odd)) = manager.char_indices().find(|it| it.1.is_control()) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
+        return refused(FieldError::invalid("fieldManager", manager, detail));
+    }
+    Ok(())
 }
 
 /// The top-level field whose content is the client's own business.
@@ -295,15 +311,16 @@ pub fn opaque_field(resource: &Resource) -> Option<&'static str> {
     (resource.kind == "ControllerRevision").then_some("data")
 }
 
-/// `All` or nothing.
+fn unknown_dry_run(value: &str) -> FieldError {
+    FieldError::not_supported("dryRun", serde_json::json!([value]), &["All"])
+}
+
+/// `All` or nothing. The query has been checked before; what is wrong here comes from `DeleteOptions`.
 pub fn parse_dry_run(value: Option<&str>) -> Result<Commit, Status> {
     match value {
         None => Ok(Commit::Keep),
         Some("All") => Ok(Commit::DryRun),
-        Some(other) => Err(Status::invalid_options(
-            "CreateOptions",
-            &[validate::FieldError::not_supported("dryRun", serde_json::json!([other]), &["All"])],
-        )),
+        Some(other) => Err(Status::invalid_options("DeleteOptions", &[unknown_dry_run(other)])),
     }
 }
 

@@ -85,6 +85,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["ns"],
         scope: Scope::Cluster,
         subresources: &["finalize", "status"],
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
         ..core("Namespace", "namespaces", "namespace")
     },
     Resource {

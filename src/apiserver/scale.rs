@@ -6,6 +6,7 @@ use crate::apiserver::request::{Call, require_type};
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::ssa::updates::Writer;
 use crate::apiserver::status::Status;
+use crate::apiserver::strict;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::FieldError;
 use serde_json::{Value, json};
@@ -30,12 +31,18 @@ pub fn write(server: &ApiServer, call: &Call, patch: Option<PatchType>) -> Resul
         return Err(Status::not_found(target.resource, name));
     };
     let current = scale_of(&old.value);
+    if patch == Some(PatchType::Apply) {
+        let object = patches::applied_scale(call, &old.value)?;
+        let written = update::store(&mut writer, target, &old, object, Part::Main, commit, None)?;
+        return Ok(scale_of(&written.value));
+    }
     let mut scale = match patch {
         Some(kind) => patches::apply_to(call, target.resource, kind, &current)?,
         None => call.object()?,
     };
     meta::strip_nulls(&mut scale, None);
     require_type(&mut scale, "autoscaling/v1", "Scale")?;
+    check_fields(call, patch.is_some(), &scale)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 || i32::try_from(replicas).is_err() {
         let detail = "must be greater than or equal to 0";
@@ -52,6 +59,37 @@ pub fn write(server: &ApiServer, call: &Call, patch: Option<PatchType>) -> Resul
     }
     let written = update::store(&mut writer, target, &old, object, Part::Main, commit, Some(&by))?;
     Ok(scale_of(&written.value))
+}
+
+/// Tells or refuses what a Scale does not have, and a number of replicas that is none.
+fn check_fields(call: &Call, is_patch: bool, scale: &Value) -> Result<(), Status> {
+    let replicas = &scale["spec"]["replicas"];
+    if !replicas.is_null() && !replicas.is_i64() {
+        let why = format!("spec.replicas: {replicas} is not a whole number");
+        return Err(if is_patch { Status::unfit_patch(scale, &why) } else { Status::bad_request(why) });
+    }
+    let fields = scale["spec"].as_object().into_iter().flatten();
+    let unknown: Vec<String> =
+        fields.filter(|it| it.0 != "replicas").map(|it| format!("spec.{}", it.0)).collect();
+    if call.validation() == "Ignore" {
+        return Ok(());
+    }
+    let complaints = if is_patch {
+        unknown.iter().map(|it| format!("unknown field {it:?}")).collect()
+    } else {
+        strict::complaints(call.content_type.as_deref(), &call.body, &unknown)
+    };
+    match call.validation() {
+        "Strict" if is_patch && !complaints.is_empty() => {
+            let why = format!("strict decoding error: {}", complaints.join(", "));
+            Err(Status::unfit_patch(scale, &why))
+        }
+        "Strict" if !complaints.is_empty() => Err(strict::refusal(&SCALE, &complaints)),
+        _ => {
+            call.tell(complaints);
+            Ok(())
+        }
+    }
 }
 
 /// How messages about a Scale name its kind.
@@ -88,8 +126,9 @@ fn selector_text(selector: &Value, is_map: bool) -> String {
         .collect();
     for requirement in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = requirement["key"].as_str().unwrap_or_default();
-        let values: Vec<&str> =
+        let mut values: Vec<&str> =
             requirement["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        values.sort_unstable();
         let values = values.join(",");
         match requirement["operator"].as_str() {
             Some("In") => terms.push(format!("{key} in ({values})")),

@@ -11,7 +11,7 @@ pub use crate::model::selector::LabelSelector;
 /// A parsed field selector; the empty one matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldSelector {
-    /// (field, value, whether it has to be equal), in the order written.
+    /// (field, value, whether it has to be equal).
     terms: Vec<(String, String, bool)>,
 }
 
@@ -22,7 +22,10 @@ impl FieldSelector {
     /// `field label not supported: X` for a field the resource does not offer.
     pub fn parse(resource: &Resource, text: &str) -> Result<FieldSelector, String> {
         let mut terms = Vec::new();
-        for term in split_escaped(text) {
+        let mut parts = split_escaped(text);
+        // Upstream sorts them, which shows in which mistake is told.
+        parts.sort_unstable();
+        for term in parts {
             if term.is_empty() {
                 continue;
             }
@@ -91,7 +94,12 @@ fn unescape(value: &str) -> Result<String, String> {
                 }
                 None => return Err("invalid field selector: invalid escape sequence: \\".into()),
             },
-            '=' => return Err(format!("invalid field selector: unescaped character in value: {c}")),
+            '=' => {
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
+                ));
+            }
             c => out.push(c),
         }
     }
@@ -100,6 +108,9 @@ fn unescape(value: &str) -> Result<String, String> {
 
 /// Kinds that offer names only word it in another way.
 fn unsupported(resource: &Resource, field: &str) -> String {
+    if resource.kind == "Job" {
+        return format!("field label {field:?} not supported for Job");
+    }
     let more = [
         "spec.nodeName",
         "spec.unschedulable",
@@ -133,6 +144,7 @@ fn supports(resource: &Resource, field: &str) -> bool {
         ("", "Namespace") => &["status.phase"],
         ("", "Secret") => &["type"],
         ("", "ReplicationController") => &["status.replicas"],
+        ("batch", "Job") => &["status.successful"],
         (_, "Event") => &[
             "involvedObject.kind",
             "involvedObject.namespace",
@@ -173,6 +185,7 @@ fn field_value(resource: &Resource, object: &Value, field: &str) -> String {
         ("Pod", "spec.hostNetwork") | ("Node", "spec.unschedulable") => {
             at(&format!("/{}", field.replace('.', "/"))).as_bool().unwrap_or_default().to_string()
         }
+        ("Job", "status.successful") => at("/status/succeeded").as_i64().unwrap_or_default().to_string(),
         ("ReplicationController", "status.replicas") => {
             at("/status/replicas").as_i64().unwrap_or_default().to_string()
         }

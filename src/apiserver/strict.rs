@@ -161,7 +161,7 @@ fn in_order(keys: &[Key], unknown: &[String]) -> Vec<String> {
 }
 
 /// The first key that a YAML document has twice, as Go's parser words it.
-fn twice_in_yaml(body: &[u8]) -> Option<String> {
+pub fn twice_in_yaml(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let error = serde_saphyr::from_str::<Value>(text).err()?;
     let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() else { return None };

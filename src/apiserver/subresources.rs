@@ -2,15 +2,24 @@
 
 use crate::apiserver::patches;
 use crate::apiserver::request::{Call, Commit, require_type};
+use crate::apiserver::resources::{Resource, find_kind, resource};
 use crate::apiserver::server::{ApiServer, random_uid, stamp};
 use crate::apiserver::ssa::updates;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::Object;
+use crate::apiserver::store::{Key, Object};
 use crate::apiserver::update::{self, Part};
+use crate::apiserver::validate::FieldError;
 use crate::apiserver::{defaults, meta, validate};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Seconds a token lives at least.
+const SHORTEST_TOKEN: i64 = 600;
+
+/// How messages about a TokenRequest name its kind.
+static TOKEN_REQUEST: Resource =
+    resource("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest");
 
 fn name(call: &Call) -> &str {
     call.target.name.as_deref().unwrap_or_default()
@@ -22,6 +31,10 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     require_type(&mut binding, "v1", "Binding")?;
     let commit = call.commit()?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    let sent = meta::text(&binding, "name");
+    if !sent.is_empty() && sent != name(call) {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     let kind = binding["target"]["kind"].as_str().unwrap_or_default();
     if !matches!(kind, "" | "Node") {
         let known = "supported values: \"Node\", \"<empty>\"";
@@ -54,6 +67,9 @@ pub fn bind(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     }
     let mut pod = old.value.clone();
     pod["spec"]["nodeName"] = node.into();
+    for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+        pod["metadata"]["annotations"][key] = value.clone();
+    }
     set_scheduled(&mut pod, &server.now_text());
     if commit == Commit::Keep {
         writer.put(resource, pod);
@@ -181,15 +197,36 @@ pub fn token(server: &ApiServer, call: &Call) -> Result<Value, Status> {
     let mut request = call.object()?;
     require_type(&mut request, "authentication.k8s.io/v1", "TokenRequest")?;
     let resource = call.target.resource;
-    if server.store().get(resource, &call.target.key()).is_none() {
+    let Some(account) = server.store().get(resource, &call.target.key()) else {
         return Err(Status::not_found(resource, name(call)));
+    };
+    let sent = meta::text(&request, "name").to_owned();
+    if !sent.is_empty() && sent != name(call) {
+        let error =
+            FieldError::invalid("metadata.name", sent, "must match the service account name if specified");
+        return Err(Status::invalid(&TOKEN_REQUEST, name(call), &[error]));
     }
-    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600).clamp(600, 1 << 32);
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600);
+    if seconds < SHORTEST_TOKEN {
+        let detail = "may not specify a duration less than 10 minutes";
+        let error = FieldError::invalid("spec.expirationSeconds", seconds, detail);
+        return Err(Status::invalid(&TOKEN_REQUEST, &sent, &[error]));
+    }
+    let bound = &request["spec"]["boundObjectRef"];
+    let kind = bound["kind"].as_str().and_then(|kind| find_kind("v1", kind));
+    if let Some(kind) = kind.filter(|it| matches!(it.kind, "Pod" | "Secret")) {
+        let named = bound["name"].as_str().unwrap_or_default();
+        if server.store().get(kind, &Key::new(call.target.namespace.as_str(), named)).is_none() {
+            return Err(Status::not_found(kind, named));
+        }
+    }
+    let seconds = seconds.min(1 << 32);
     let now = server.now();
     let expires = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
     request["metadata"] = json!({
         "name": name(call),
         "namespace": call.target.namespace,
+        "uid": account.value["metadata"]["uid"],
         "creationTimestamp": stamp(now),
     });
     request["spec"]["expirationSeconds"] = seconds.into();

@@ -10,7 +10,7 @@ use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Object, Writer, stored_as};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{admission, allocate, create, defaults, meta, views};
+use crate::apiserver::{admission, allocate, create, defaults, meta, views, warnings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
     let commit = call.commit()?;
     let target = &call.target;
     let name = target.name.as_deref().unwrap_or_default();
+    create::check_name(name, &object)?;
     let by = server.writer_of(call);
     let mut writer = server.store().write();
     let Some(old) = writer.get(target.resource, &target.key()) else {
@@ -57,7 +58,9 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
         return Err(Status::invalid_resource(target.resource, name, &[error]));
     }
     let object = views::to_stored(target.resource, object);
-    store(&mut writer, target, &old, object, part, commit, Some(&by)).map(Written::Updated)
+    let new = store(&mut writer, target, &old, object, part, commit, Some(&by))?;
+    call.tell(warnings::of(target.resource, Some(&old.value), &new.value));
+    Ok(Written::Updated(new))
 }
 
 /// Puts `new` in the place of `old`: fixes what a client may not change, defaults, validates, commits.
@@ -78,6 +81,10 @@ pub fn store(
     check_identity(target, &old.value, &mut new)?;
     if meta::is_too_deep(&new) {
         return Err(Status::bad_request("the object nests too deep"));
+    }
+    let immutable = if part == Part::Main { immutable_errors(&old.value, &new) } else { Vec::new() };
+    if !immutable.is_empty() {
+        return Err(Status::invalid(target.resource, name, &immutable));
     }
     restore(resource, &old.value, &mut new, part, by.is_none());
     if resource.kind == "Service" && part == Part::Main {
@@ -120,8 +127,10 @@ pub fn store(
         return Ok(Arc::new(Object::new(old.version, new)));
     }
     if is_released(resource, &new) {
-        let removed = Arc::new(Object::new(old.version, new));
-        return Ok(writer.remove(resource, &removed));
+        // The event tells what was stored last, the answer what was written.
+        let removed = writer.remove(resource, old);
+        new["metadata"]["resourceVersion"] = removed.version.to_string().into();
+        return Ok(Arc::new(Object::new(removed.version, new)));
     }
     Ok(writer.put(resource, new))
 }
@@ -150,13 +159,27 @@ fn check_identity(target: &Target, old: &Value, new: &mut Value) -> Result<(), S
     Ok(())
 }
 
+/// When an object goes is not for a write to say.
+fn immutable_errors(old: &Value, new: &Value) -> Vec<FieldError> {
+    let sent = |field: &str| new["metadata"].get(field).filter(|it| !it.is_null()).cloned();
+    ["deletionTimestamp", "deletionGracePeriodSeconds"]
+        .into_iter()
+        .filter_map(|field| Some((field, sent(field)?)))
+        .filter(|it| old["metadata"].get(it.0) != Some(&it.1))
+        .map(|(field, value)| FieldError::invalid(format!("metadata.{field}"), value, "field is immutable"))
+        .collect()
+}
+
 /// Copies back what this write may not touch.
 fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_applied: bool) {
     if part == Part::Status {
         let mut restored = old.clone();
         meta::carry_top(&mut restored, new, "status");
-        for field in ["labels", "annotations", "finalizers"] {
-            meta::carry(&mut restored, new, field);
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            // Old kubelets spoilt the owners of their pods.
+            if !matches!((resource.kind, field), ("Deployment", "labels") | ("Pod", "ownerReferences")) {
+                meta::carry(&mut restored, new, field);
+            }
         }
         if was_applied {
             meta::carry(&mut restored, new, "managedFields");
@@ -185,7 +208,8 @@ fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_ap
         Some(Value::Array(entries)) if entries.iter().all(|it| it == &json!({})) => {
             metadata.remove("managedFields");
         }
-        Some(_) => {}
+        Some(Value::Array(entries)) if entries.iter().all(is_readable) => {}
+        Some(_) => meta::carry(new, old, "managedFields"),
     }
     // Empty maps and lists are stored as absent, the way Go's omitempty writes them.
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
@@ -199,6 +223,11 @@ fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_ap
             metadata.remove(field);
         }
     }
+}
+
+/// Whether an entry of managedFields can be understood; one that cannot leaves things as they were.
+fn is_readable(entry: &Value) -> bool {
+    matches!(entry["operation"].as_str(), Some("Apply" | "Update")) && entry["fieldsType"] == "FieldsV1"
 }
 
 /// `metadata.generation` counts changes of what the user asks for.

@@ -63,6 +63,12 @@ fn start_of(query: &Query) -> Result<Start, Status> {
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         ));
     }
+    if query.get("continue").is_some() {
+        errors.push(FieldError::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
+    }
     if !errors.is_empty() {
         return Err(Status::invalid_options("ListOptions", &errors));
     }

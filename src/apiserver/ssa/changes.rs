@@ -6,7 +6,7 @@
 
 use super::fields::{FieldSet, below, item_step};
 use crate::apiserver::layout::{Kind, Layout};
-use crate::apiserver::merge_keys::{Shape, Type};
+use crate::apiserver::merge_keys::{Shape, Type, is_atomic_item};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -58,8 +58,8 @@ impl Walk<'_> {
         match place.shape {
             Shape::Object(_) if all(Value::is_object) => self.object(place, old, new),
             Shape::Items { item, apply_keys, .. } if !apply_keys.is_empty() && all(Value::is_array) => {
-                let inner =
-                    Place { shape: Shape::Object(item), kind: Type::named(item), layout: place.layout };
+                let shape = if is_atomic_item(item) { Shape::Atomic } else { Shape::Object(item) };
+                let inner = Place { shape, kind: Type::named(item), layout: place.layout };
                 self.items(inner, old, new, &|it| item_step(it, apply_keys).ok());
             }
             Shape::Set if all(Value::is_array) => {
@@ -137,7 +137,11 @@ impl Walk<'_> {
             self.tell(new.is_some());
         }
         let (old, new) = (keyed(old, step), keyed(new, step));
-        for (step, after) in &new {
+        for (index, (step, after)) in new.iter().enumerate() {
+            // Of items that are there twice the first counts.
+            if new[..index].iter().any(|it| it.0 == *step) {
+                continue;
+            }
             let before = old.iter().find(|it| it.0 == *step).map(|it| it.1);
             self.path.push(step.clone());
             if before.is_none() && !after.is_object() {

@@ -5,8 +5,9 @@
 //! is a member and has members beneath carries `.`.
 //! Source: structured-merge-diff `fieldpath/serialize.go`, `typed/tofieldset.go`.
 
-use crate::apiserver::merge_keys::{Shape, Type};
+use crate::apiserver::merge_keys::{Shape, Type, is_atomic_item};
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// Steps from the root of the object.
@@ -54,15 +55,20 @@ impl FieldSet {
                         let key = path.pop().unwrap_or_default();
                         return Err(format!("{}: duplicate entries for key {}", shown(path), shown(&[key])));
                     }
-                    self.collect(Shape::Object(item), Type::named(item), one, path, ignored)?;
+                    if !is_atomic_item(item) {
+                        self.collect(Shape::Object(item), Type::named(item), one, path, ignored)?;
+                    }
                     path.pop();
                 }
             }
             (Shape::Set, Value::Array(items)) => {
                 for one in items {
                     path.push(format!("v:{one}"));
-                    self.0.insert(path.clone());
-                    path.pop();
+                    let is_new = self.0.insert(path.clone());
+                    let key = path.pop().unwrap_or_default();
+                    if !is_new {
+                        return Err(format!("{}: duplicate entries for key {}", shown(path), shown(&[key])));
+                    }
                 }
             }
             _ if path.is_empty() => {}
@@ -140,6 +146,13 @@ pub fn item_step<'a>(item: &Value, keys: &[&'a str]) -> Result<String, &'a str> 
         id.insert((*key).to_owned(), value);
     }
     Ok(format!("k:{}", Value::Object(id)))
+}
+
+/// The order upstream walks a set in: the members of a level before what lies beneath others of it.
+pub fn in_order(left: &[String], right: &[String]) -> Ordering {
+    let shared = left.iter().zip(right).take_while(|it| it.0 == it.1).count();
+    let is_member = |path: &[String]| path.len() <= shared + 1;
+    is_member(right).cmp(&is_member(left)).then_with(|| left.cmp(right))
 }
 
 /// `.spec.containers[name="a"].image`.

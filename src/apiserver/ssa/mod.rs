@@ -9,10 +9,12 @@ mod changes;
 mod fields;
 pub mod updates;
 
-use crate::apiserver::merge_keys::{Shape, Type};
+use crate::apiserver::layout::Layout;
+use crate::apiserver::merge_keys::{Shape, Type, is_atomic_item};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::{defaults, validate};
-use fields::{FieldSet, Path, below, item_step, shown};
+use changes::Changes;
+use fields::{FieldSet, Path, below, in_order, item_step, shown};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -25,7 +27,7 @@ pub struct ApplyOptions<'a> {
     pub force: bool,
     /// Subresource the request was sent to, empty for the object itself.
     pub subresource: &'a str,
-    /// RFC 3339, whole seconds: `time` of the managedFields entry.
+    /// RFC 3339, whole seconds: `time` of the managedFields entry; empty for none, as through `scale`.
     pub now: &'a str,
 }
 
@@ -131,17 +133,6 @@ pub fn apply(
     if entries.is_empty() && live["metadata"].get("uid").is_some() {
         entries.push(updates::before_first_apply(resource, live));
     }
-    let conflicts = conflicts(kind, live, &config, &wanted, &entries, options);
-    if !conflicts.is_empty() {
-        let paths = || conflicts.iter().map(|it| &it.1);
-        if !options.force && !were_applied_by_kubectl(kind, live, paths(), options) {
-            return Err(refusal(&conflicts, &entries));
-        }
-        for (index, path) in &conflicts {
-            entries[*index].owned.0.remove(path);
-        }
-    }
-
     let mut merged = merge(Shape::Object(""), kind, Some(live), &config);
     if let Some(mine) = entries.iter().find(|it| it.is_mine(options)) {
         let mut dropped: Vec<&Path> = mine.owned.0.difference(&wanted.0).collect();
@@ -154,7 +145,24 @@ pub fn apply(
             }
         }
     }
-    write_entries(resource, entries, wanted, options, &mut merged);
+    let has_status = resource.has_status() && options.subresource != "status";
+    let ignored = |path: &[String]| unowned(path) || has_status && path == ["f:status"];
+    let layout = Layout::get().find(&resource.api_version(), resource.kind);
+    let changes = changes::changes(kind, layout, live, &merged, &ignored);
+    let conflicts = conflicts(&changes, &entries, options);
+    if !conflicts.is_empty() {
+        let paths = || conflicts.iter().map(|it| &it.1);
+        if !options.force && !were_applied_by_kubectl(kind, live, paths(), options) {
+            return Err(refusal(&conflicts, &entries));
+        }
+        for (index, path) in &conflicts {
+            entries[*index].owned.0.remove(path);
+        }
+    }
+    for entry in entries.iter_mut().filter(|it| !it.is_mine(options)) {
+        entry.owned.0.retain(|it| !changes.removed.0.contains(it));
+    }
+    write_entries(resource, entries, wanted, options, changes == Changes::default(), &mut merged);
     Ok(merged)
 }
 
@@ -177,6 +185,9 @@ fn keep_own_part(resource: &Resource, subresource: &str, config: &mut Value) {
     let Some(map) = config.as_object_mut() else { return };
     if subresource == "status" {
         map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+        if let Some(metadata) = map.get_mut("metadata").filter(|_| resource.kind == "Deployment") {
+            metadata.as_object_mut().map(|it| it.remove("labels"));
+        }
     } else if resource.has_status() {
         map.remove("status");
     }
@@ -206,29 +217,13 @@ fn entries(live: &Value) -> Vec<Entry> {
     raw.map(|raw| Entry { raw: raw.clone(), owned: FieldSet::decode(&raw["fieldsV1"]) }).collect()
 }
 
-/// (entry, path) of every leaf the configuration would change that the entry owns.
-fn conflicts(
-    kind: Type,
-    live: &Value,
-    config: &Value,
-    wanted: &FieldSet,
-    entries: &[Entry],
-    options: &ApplyOptions<'_>,
-) -> Vec<(usize, Path)> {
+/// (entry, path) of every field that changes hands.
+fn conflicts(changes: &Changes, entries: &[Entry], options: &ApplyOptions<'_>) -> Vec<(usize, Path)> {
     let mut found = Vec::new();
-    for path in &wanted.0 {
-        // An item itself is there or is added; only its leaves can differ.
-        if path.last().is_some_and(|it| it.starts_with("k:")) {
-            continue;
-        }
-        if lookup(kind, live, path) == lookup(kind, config, path) {
-            continue;
-        }
-        for (index, entry) in entries.iter().enumerate() {
-            if !entry.is_mine(options) && entry.owned.covers(path) {
-                found.push((index, path.clone()));
-            }
-        }
+    for (index, entry) in entries.iter().enumerate().filter(|it| !it.1.is_mine(options)) {
+        let mut paths: Vec<Path> = entry.owned.0.intersection(&changes.set.0).cloned().collect();
+        paths.sort_by(|left, right| in_order(left, right));
+        found.extend(paths.into_iter().map(|it| (index, it)));
     }
     found
 }
@@ -272,22 +267,6 @@ fn item_type(shape: Shape) -> Type {
     }
 }
 
-fn lookup<'a>(kind: Type, object: &'a Value, path: &[String]) -> Option<&'a Value> {
-    let (mut at, mut kind, mut shape) = (object, kind, Shape::Object(""));
-    for step in path {
-        if let Some(field) = step.strip_prefix("f:") {
-            at = at.get(field)?;
-            (shape, kind) = below(kind, field);
-        } else {
-            let items = at.as_array()?;
-            at = &items[position(items, step, shape)?];
-            kind = item_type(shape);
-            shape = Shape::Object("");
-        }
-    }
-    Some(at)
-}
-
 /// Configuration over live: maps by key, associative lists by item, everything else as a whole.
 fn merge(shape: Shape, kind: Type, live: Option<&Value>, config: &Value) -> Value {
     match (shape, live, config) {
@@ -302,26 +281,68 @@ fn merge(shape: Shape, kind: Type, live: Option<&Value>, config: &Value) -> Valu
         (Shape::Items { item, apply_keys, .. }, Some(Value::Array(live)), Value::Array(config))
             if !apply_keys.is_empty() =>
         {
-            let mut merged = live.clone();
-            for one in config {
-                let step = item_step(one, apply_keys).unwrap_or_default();
-                let known = merged.iter().position(|it| item_step(it, apply_keys).is_ok_and(|it| it == step));
-                match known {
-                    Some(at) => {
-                        merged[at] = merge(Shape::Object(item), Type::named(item), Some(&merged[at]), one);
-                    }
-                    None => merged.push(one.clone()),
-                }
-            }
-            Value::Array(merged)
+            let step = |it: &Value| item_step(it, apply_keys).unwrap_or_default();
+            let shape = if is_atomic_item(item) { Shape::Atomic } else { Shape::Object(item) };
+            merge_items(live, config, &step, &|live, one| merge(shape, Type::named(item), live, one)).into()
         }
         (Shape::Set, Some(Value::Array(live)), Value::Array(config)) => {
-            let mut merged = live.clone();
-            merged.extend(config.iter().filter(|it| !live.contains(it)).cloned());
-            Value::Array(merged)
+            merge_items(live, config, &ToString::to_string, &|_, one| one.clone()).into()
         }
         _ => config.clone(),
     }
+}
+
+/// Items of both lists: those of the configuration in its order, the others where they were between them.
+///
+/// Source: structured-merge-diff `typed/merge.go`, `visitListItems`.
+fn merge_items(
+    live: &[Value],
+    config: &[Value],
+    step: &dyn Fn(&Value) -> String,
+    merged: &dyn Fn(Option<&Value>, &Value) -> Value,
+) -> Vec<Value> {
+    let (old, new): (Vec<_>, Vec<_>) = (live.iter().map(step).collect(), config.iter().map(step).collect());
+    let known = |name: &String| old.iter().position(|it| it == name).map(|it| &live[it]);
+    let mut shared = new.iter().filter(|it| old.contains(it));
+    let mut next_shared = shared.next();
+    let mut done: Vec<&String> = Vec::new();
+    let mut items = Vec::with_capacity(old.len().max(new.len()));
+    let (mut left, mut right) = (0, 0);
+    while left < old.len() || right < new.len() {
+        if let (Some(ours), Some(theirs)) = (old.get(left), new.get(right)) {
+            if ours == theirs {
+                done.push(ours);
+                items.push(merged(Some(&live[left]), &config[right]));
+                (left, right) = (left + 1, right + 1);
+                next_shared = shared.next();
+                continue;
+            }
+            if new.contains(ours) && next_shared.is_some_and(|it| it != ours) {
+                // Its turn comes with the configuration.
+                left += 1;
+                continue;
+            }
+        }
+        if let Some(ours) = old.get(left) {
+            if !new.contains(ours) {
+                items.push(live[left].clone());
+                left += 1;
+                continue;
+            }
+            if done.contains(&ours) {
+                left += 1;
+            }
+        }
+        if let Some(theirs) = new.get(right) {
+            done.push(theirs);
+            items.push(merged(known(theirs), &config[right]));
+            right += 1;
+            if next_shared == Some(theirs) {
+                next_shared = shared.next();
+            }
+        }
+    }
+    items
 }
 
 /// Takes the value at `path` out, and the maps and lists that become empty by it.
@@ -366,17 +387,16 @@ fn write_entries(
     entries: Vec<Entry>,
     wanted: FieldSet,
     options: &ApplyOptions<'_>,
+    is_same: bool,
     merged: &mut Value,
 ) {
     let mut written = Vec::new();
-    let mut time = options.now.to_owned();
+    // An apply that changes nothing but owners has no time of its own.
+    let mut time = if is_same || options.now.is_empty() { Value::Null } else { options.now.into() };
     for mut entry in entries {
         if entry.is_mine(options) {
-            // Applying the same again is no change, not even of the time.
-            if entry.owned == wanted
-                && let Some(before) = entry.raw["time"].as_str()
-            {
-                before.clone_into(&mut time);
+            if is_same {
+                time = entry.raw["time"].clone();
             }
         } else if !entry.owned.0.is_empty() {
             entry.raw["fieldsV1"] = entry.owned.encode();
@@ -385,7 +405,10 @@ fn write_entries(
     }
     if !wanted.0.is_empty() {
         let mut mine = json!({"manager": options.manager, "operation": "Apply", "apiVersion": resource.api_version(),
-            "time": time, "fieldsType": "FieldsV1", "fieldsV1": wanted.encode()});
+            "fieldsType": "FieldsV1", "fieldsV1": wanted.encode()});
+        if !time.is_null() {
+            mine["time"] = time;
+        }
         if !options.subresource.is_empty() {
             mine["subresource"] = options.subresource.into();
         }

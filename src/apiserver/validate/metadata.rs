@@ -109,6 +109,10 @@ fn owners(owners: &[Value], errors: &mut Vec<FieldError>) {
             }
         }
     }
+    for owner in owners.iter().filter(|it| it["apiVersion"] == "v1" && it["kind"] == "Event") {
+        let detail = "/v1, Kind=Event is disallowed from being an owner";
+        errors.push(FieldError::invalid(field, owner.clone(), detail));
+    }
     let controllers: Vec<&Value> = owners.iter().filter(|it| it["controller"] == true).collect();
     if let [first, second, ..] = controllers[..] {
         errors.push(FieldError::invalid(
