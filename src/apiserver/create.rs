@@ -8,7 +8,7 @@ use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Key, Object, Writer, stored_as};
-use crate::apiserver::{admission, defaults, families, meta, validate, views, warnings};
+use crate::apiserver::{admission, defaults, families, meta, validate, views};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub fn create(server: &ApiServer, call: &Call) -> Result<Arc<Object>, Status> {
     let commit = call.commit()?;
     let mut writer = server.store().write();
     let made = insert(server, &mut writer, &call.target, object, commit, Some(&server.writer_of(call)))?;
-    call.tell(warnings::of(call.target.resource, None, &made.value));
+    call.tell(validate::warnings(call.target.resource, None, &made.value));
     Ok(made)
 }
 

@@ -18,7 +18,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::watch::Watcher;
-use crate::apiserver::{create, eviction, meta, metrics, scale, subresources, validate};
+use crate::apiserver::{create, eviction, meta, metrics, scale, subresources};
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -318,25 +318,19 @@ fn written(view: &View, written: &Written) -> Response {
         Written::Created(object) => (201, object),
         Written::Updated(object) => (200, object),
     };
-    let mut response = one(view, code, object);
-    add_warnings(&mut response, &validate::warnings(view.resource, &object.value));
-    response
+    one(view, code, object)
 }
 
-/// Adds what is odd about the body as `Warning` headers, which kubectl prints.
+/// Adds what is odd about the request as `Warning` headers, which kubectl prints.
 fn warned(call: &Call, mut response: Response) -> Response {
-    add_warnings(&mut response, &call.warnings());
-    response
-}
-
-fn add_warnings(response: &mut Response, warnings: &[String]) {
-    for warning in warnings {
+    for warning in call.warnings() {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         // A field name that cannot stand in a header is not told.
         if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }
     }
+    response
 }
 
 fn one(view: &View, code: u16, object: &Arc<Object>) -> Response {

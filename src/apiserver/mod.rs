@@ -82,7 +82,6 @@ pub mod update;
 pub mod validate;
 pub mod version;
 pub mod views;
-pub mod warnings;
 pub mod watch;
 
 pub use allocate::Ranges;

@@ -11,7 +11,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::store::stored_as;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{create, meta, strict, views, warnings};
+use crate::apiserver::{create, meta, strict, views};
 use serde_json::{Value, json};
 
 /// The patch types, as `415` lists them.
@@ -72,7 +72,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
                 return Err(Status::conflict(target.resource, name, &why));
             }
             let made = create::insert(server, &mut writer, target, object, commit, None)?;
-            call.tell(warnings::of(target.resource, None, &made.value));
+            call.tell(validate::warnings(target.resource, None, &made.value));
             return Ok(Written::Created(made));
         }
         return Err(Status::not_found(target.resource, name));
@@ -99,7 +99,7 @@ pub fn patch(server: &ApiServer, call: &Call, part: Part) -> Result<Written, Sta
     // An apply has written its own entry.
     let by = (kind != PatchType::Apply).then(|| server.writer_of(call));
     let new = update::store(&mut writer, target, &old, patched, part, commit, by.as_ref())?;
-    call.tell(warnings::of(target.resource, Some(&old.value), &new.value));
+    call.tell(validate::warnings(target.resource, Some(&old.value), &new.value));
     Ok(Written::Updated(new))
 }
 

@@ -10,7 +10,7 @@ use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
 use crate::apiserver::store::{Object, Writer, stored_as};
 use crate::apiserver::validate::{self, FieldError};
-use crate::apiserver::{admission, allocate, create, defaults, meta, views, warnings};
+use crate::apiserver::{admission, allocate, create, defaults, meta, views};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub fn replace(server: &ApiServer, call: &Call, part: Part) -> Result<Written, S
     }
     let object = views::to_stored(target.resource, object);
     let new = store(&mut writer, target, &old, object, part, commit, Some(&by))?;
-    call.tell(warnings::of(target.resource, Some(&old.value), &new.value));
+    call.tell(validate::warnings(target.resource, Some(&old.value), &new.value));
     Ok(Written::Updated(new))
 }
 
