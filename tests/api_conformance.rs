@@ -183,7 +183,9 @@ impl Target {
             let answer = self.step(step, &namespace, &answers).await;
             answers.push(answer);
         }
-        answers.iter_mut().for_each(|it| normalize(it, &namespace));
+        for answer in &mut answers {
+            normalize(answer, &namespace);
+        }
         answers
     }
 }
@@ -220,7 +222,9 @@ fn pick(document: &mut Value, names: &Value) {
                 name(it).is_none_or(|it| names.as_array().is_some_and(|all| all.iter().any(|one| *one == it)))
             });
             items.sort_by_key(name);
-            items.iter_mut().for_each(|it| pick(it, names));
+            for item in items {
+                pick(item, names);
+            }
         }
         _ => {}
     }

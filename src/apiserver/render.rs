@@ -86,7 +86,7 @@ impl View {
                 write_value(out, &self.table(version, std::iter::once(object), &meta, columns));
             }
             Media::Partial(version) | Media::PartialList(version) => {
-                write_value(out, &partial(&object.value.read(), version))
+                write_value(out, &partial(&object.value.read(), version));
             }
             Media::Json | Media::Discovery(_) => {
                 let body = if views::is_view(self.resource) {

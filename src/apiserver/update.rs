@@ -204,12 +204,12 @@ fn restore(resource: &Resource, old: &Value, new: &mut Value, part: Part, was_ap
     metadata.remove("selfLink");
     // Clients that do not know managedFields leave them out; an empty list, or one empty entry, resets them.
     match metadata.get("managedFields") {
-        None => meta::carry(new, old, "managedFields"),
         Some(Value::Array(entries)) if entries.iter().all(|it| it == &json!({})) => {
             metadata.remove("managedFields");
         }
         Some(Value::Array(entries)) if entries.iter().all(is_readable) => {}
-        Some(_) => meta::carry(new, old, "managedFields"),
+        // Those that cannot be read neither.
+        _ => meta::carry(new, old, "managedFields"),
     }
     // Empty maps and lists are stored as absent, the way Go's omitempty writes them.
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
