@@ -373,10 +373,38 @@ fn differences(path: &str, want: &Value, got: &Value, found: &mut BTreeMap<Strin
         // Go writes empty values of fields that are not left out; nobody can tell them from absent ones.
         _ if !path.contains("/fieldsV1") && is_nothing(want) && is_nothing(got) => {}
         _ if want == got => {}
+        (Value::String(want), Value::String(got)) if lasting(want) == lasting(got) => {}
         _ => {
             found.insert(path.to_owned(), format!("kube-apiserver {want}, ours {got}"));
         }
     }
+}
+
+/// A text without the uids, times, versions and made-up names of its run, wherever in it they are: kube-apiserver prints
+/// whole objects.
+fn lasting(text: &str) -> String {
+    let is_part = |it: char| it.is_alphanumeric() || "-:_".contains(it);
+    let is_uid = |it: &str| it.len() == 36 && it.bytes().filter(|it| *it == b'-').count() == 4;
+    let is_time = |it: &str| it.len() == 20 && it.ends_with('Z') && it.contains('T') && it.contains(':');
+    let (mut lasting, mut before) = (String::new(), "");
+    let mut rest = text;
+    while let Some(start) = rest.find(is_part) {
+        let (between, from) = rest.split_at(start);
+        let (part, after) = from.split_at(from.find(|it| !is_part(it)).unwrap_or(from.len()));
+        let is_version = before == "resourceVersion" && part.parse::<u64>().is_ok();
+        let is_made_up = part.starts_with("Bad_") && part.len() == 9;
+        let told = match part {
+            _ if is_uid(part) || is_time(part) || is_version || is_made_up => "*",
+            part => part,
+        };
+        lasting.extend([between, told]);
+        // The colon of a member stands alone.
+        if part != ":" {
+            before = part;
+        }
+        rest = after;
+    }
+    lasting + rest
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -409,6 +437,12 @@ fn recorded(file: &str) -> BTreeMap<String, Value> {
     let text =
         std::fs::read_to_string(folder().join(format!("{file}.json"))).unwrap_or_else(|_| "{}".to_owned());
     serde_json::from_str(&text).expect("JSON")
+}
+
+/// What is known to differ.
+fn rules() -> Vec<Value> {
+    let text = std::fs::read_to_string(folder().join("differences.yaml")).expect("readable");
+    serde_saphyr::from_str(&text).expect("YAML")
 }
 
 /// Compares every answer; (cases, differences that no rule explains, rules that explained one).
@@ -447,8 +481,7 @@ async fn the_embedded_server_answers_like_kube_apiserver() {
     // Its loops do not run: kube-apiserver alone has no garbage collector either.
     let server = ApiServer::new(Options { protect_storage: true, ..Options::default() });
     let target = Target { client: kube::Client::new(server.router(), "default"), prefix: "case".to_owned() };
-    let text = std::fs::read_to_string(folder().join("differences.yaml")).expect("readable");
-    let rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
+    let rules = rules();
     let (count, wrong, used) = compare(&target, &rules).await;
     assert!(wrong.is_empty(), "{} differences in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
     let unused = rules.iter().enumerate().filter(|it| !used.contains(&it.0)).map(|it| it.1);
@@ -509,6 +542,9 @@ async fn kube_apiserver_still_answers_so() {
         println!("{count} cases recorded");
         return;
     }
-    let (count, wrong, _) = compare(&target, &[]).await;
+    // Go's maps have no order.
+    let unordered = |it: &Value| it["says"] == "supported values";
+    let rules: Vec<Value> = rules().into_iter().filter(unordered).collect();
+    let (count, wrong, _) = compare(&target, &rules).await;
     assert!(wrong.is_empty(), "{} differences in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -173,7 +173,7 @@ fn walk(ordinal: &Ordinal, kubectl: &Kubectl) {
             format!("Pulled             {object}"),
             format!("Started            {object}"),
         ];
-        let next = format!("create Pod web-demo-{} in StatefulSet", pod + 1);
+        let next = told("create", pod + 1);
         let mut order = vec![created.as_str(), &scheduled, &pulled, "Created container nginx", &started];
         order.extend((pod < 4).then_some(next.as_str()));
         assert_in_order(&text, &order);
