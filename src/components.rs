@@ -19,6 +19,7 @@ use crate::dns::explain::http::Explainer;
 use crate::endpointslice::config::EndpointsConfig;
 use crate::endpointslice::metrics::{MirrorMetrics, SliceMetrics};
 use crate::endpointslice::{legacy, mirroring};
+use crate::http_server;
 use crate::k8s::limit::Limiter;
 use crate::k8s::requests::RequestMetrics;
 use crate::reload::Reload;
@@ -103,12 +104,11 @@ impl Process {
     ///
     /// # Errors
     /// The address that cannot be bound.
-    pub async fn bind(config: &Config, mode: Mode) -> anyhow::Result<Self> {
+    pub fn bind(config: &Config, mode: Mode) -> anyhow::Result<Self> {
         let components = config.components(mode)?;
         let http_listen = config.http_listen(mode);
-        let http = TcpListener::bind(http_listen)
-            .await
-            .with_context(|| bind_context("--http-listen", http_listen))?;
+        let http =
+            http_server::listen(http_listen).with_context(|| bind_context("--http-listen", http_listen))?;
         let mut registry = Registry::default();
         let controllers = ControllerMetrics::default();
         controllers.register(&mut registry);
@@ -309,9 +309,7 @@ impl Process {
             (std::mem::take(&mut self.registry), self.readiness.clone(), self.stop_base.clone());
         let http = self.http;
         self.base.spawn(async move {
-            if let Err(error) = telemetry::serve(http, registry, readiness, routes, stop).await {
-                error!(%error, "the HTTP endpoints ended");
-            }
+            telemetry::serve(http, registry, readiness, routes, stop).await;
         });
         Running {
             tasks: self.tasks,

@@ -14,7 +14,7 @@ use crate::reload::Reload;
 /// # Errors
 /// An address in use, or a cluster that cannot be configured.
 pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
-    let process = Process::bind(&config, Mode::Run).await?;
+    let process = Process::bind(&config, Mode::Run)?;
     let components = config.components(Mode::Run)?;
     if components.len() > 1 && components.contains(&Component::Dns) {
         warn!(

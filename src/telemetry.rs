@@ -9,8 +9,9 @@ use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::http_server::{self, Visitor};
 use crate::runtime::Readiness;
 
 pub use self::itself::register;
@@ -85,17 +87,18 @@ struct Http {
     readiness: Readiness,
 }
 
+/// Connections at once, unless the process may have too few descriptors for them. Beyond it silent ones leave, so that
+/// probes are answered whoever else is connected.
+const CONNECTIONS: usize = 256;
+
 /// Serves health, metrics and `more` routes, the paths of which must not be these, until `shutdown`.
-///
-/// # Errors
-/// The listener fails.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     readiness: Readiness,
     more: Router,
     shutdown: CancellationToken,
-) -> io::Result<()> {
+) {
     let state = Http { registry: Arc::new(Mutex::new(registry)), readiness };
     let router = Router::new()
         .route("/livez", get(|| async { "ok" }))
@@ -105,7 +108,14 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .with_state(state)
         .merge(more);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    // Whoever has sent a request is known: nothing is secret here.
+    let router = router.layer(axum::middleware::from_fn(async |request: Request, next: Next| {
+        if let Some(visitor) = request.extensions().get::<Arc<Visitor>>() {
+            visitor.recognise();
+        }
+        next.run(request).await
+    }));
+    http_server::serve(listener, None, router, CONNECTIONS, shutdown).await;
 }
 
 async fn readyz(State(http): State<Http>) -> (StatusCode, String) {

@@ -148,11 +148,21 @@ fn names_cannot_leave_their_place() {
 fn idle_connections_do_not_keep_others_out() {
     let ordinal = Ordinal::up(&[]);
     let (address, secret) = door(&ordinal);
+    let _idle = idle(&address, 10_000);
+    let started = Instant::now();
+    let ask = format!("GET {secret}/readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close");
+    assert_eq!(send(&address, &ask, b"").0, 200, "at the first try");
+    println!("answered after {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+/// So many connections that say next to nothing, or as many as this process may have.
+fn idle(address: &str, most: usize) -> Vec<TcpStream> {
     let starts: [&[u8]; 4] =
         [b"", b"G", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "];
     let mut idle: Vec<TcpStream> = Vec::new();
-    while idle.len() < 10_000 {
-        let Ok(mut stream) = TcpStream::connect(&address) else { break };
+    while idle.len() < most {
+        let Ok(mut stream) = TcpStream::connect(address) else { break };
         let _ = stream.write_all(starts[idle.len() % starts.len()]);
         idle.push(stream);
     }
@@ -160,11 +170,33 @@ fn idle_connections_do_not_keep_others_out() {
     idle.truncate(idle.len().saturating_sub(50));
     println!("{} idle connections", idle.len());
     assert!(idle.len() >= 500);
+    idle
+}
+
+/// Probes and scrapes are answered whoever else is connected, and no connection stays for nothing.
+#[test]
+fn the_door_of_health_and_metrics_has_limits_too() {
+    let ordinal = Ordinal::up(&[]);
+    let address = ordinal.get("http").to_owned();
+    let mut scraper = TcpStream::connect(&address).expect("it listens");
+    let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n");
+    scraper.write_all(format!("{ask}\r\n").as_bytes()).expect("sent");
+    scraper.peek(&mut [0]).expect("the answer begins");
+    let mut idle = idle(&address, 2_000);
+    let probe = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close");
     let started = Instant::now();
-    let ask = format!("GET {secret}/readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close");
-    assert_eq!(send(&address, &ask, b"").0, 200, "at the first try");
-    println!("answered after {:?}", started.elapsed());
+    assert_eq!(send(&address, &probe, b"").0, 200, "at the first try");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    for (number, stream) in idle.iter_mut().enumerate() {
+        until_closed(stream);
+        if number == 0 {
+            println!("the first is closed after {:?}", started.elapsed());
+        }
+    }
+    // Strangers left, not the one that had asked.
+    scraper.write_all(format!("{ask}Connection: close\r\n\r\n").as_bytes()).expect("it is open");
+    let answers = String::from_utf8(until_closed(&mut scraper)).expect("text");
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");
 }
 
 /// Reads to the end, which has to come within the deadline, and returns what came before it.

@@ -4,11 +4,12 @@
 //! persistentvolume/resize}`.
 
 use crate::apiserver::meta;
+use crate::apiserver::object::Key;
 use crate::apiserver::quantity::Quantity;
 use crate::apiserver::resources::{self, Resource};
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Key, Writer};
+use crate::apiserver::store::Writer;
 use serde_json::{Value, json};
 
 /// Marks the class of claims that name none.

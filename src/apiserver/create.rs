@@ -2,12 +2,13 @@
 //!
 //! Source of the order of steps: apiserver `pkg/registry/generic/registry/store.go`, `pkg/registry/rest/create.go`.
 
+use crate::apiserver::object::{Key, Object};
 use crate::apiserver::request::{Call, Commit, Target};
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Key, Object, Writer, stored_as};
+use crate::apiserver::store::{Writer, stored_as};
 use crate::apiserver::{admission, defaults, families, meta, validate, views};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -5,11 +5,12 @@
 
 use crate::apiserver::list::Selection;
 use crate::apiserver::meta;
+use crate::apiserver::object::{Object, key_of};
 use crate::apiserver::request::{Call, Commit, Target, parse_dry_run, parse_yaml};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::server::{ApiServer, stamp};
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Object, Writer, key_of, stored_as};
+use crate::apiserver::store::{Writer, stored_as};
 use crate::apiserver::validate::FieldError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

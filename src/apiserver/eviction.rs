@@ -4,12 +4,13 @@
 
 use crate::apiserver::delete::{self, DeleteOptions, Propagation};
 use crate::apiserver::meta;
+use crate::apiserver::object::Object;
 use crate::apiserver::request::{Call, Commit, parse_dry_run, require_type};
 use crate::apiserver::resources::{self, Resource};
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Object, Writer};
+use crate::apiserver::store::Writer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

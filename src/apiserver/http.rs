@@ -3,22 +3,22 @@
 //! One handler takes every path: the resource table decides what exists, not a routing table. Bodies are read
 //! raw because kubectl 1.20 sends JSON without a Content-Type.
 
-use crate::apiserver::connections::Visitor;
 use crate::apiserver::delete::{self, Deleted};
 use crate::apiserver::documents;
 use crate::apiserver::guard::Guard;
 use crate::apiserver::list::{self, Selection};
 use crate::apiserver::negotiate::{self, Offer};
+use crate::apiserver::object::Object;
 use crate::apiserver::patches;
 use crate::apiserver::render::{Columns, IncludeObject, View};
 use crate::apiserver::request::{Call, Plus, Query, Target, check_write_options, percent_decode};
 use crate::apiserver::reviews;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::Object;
 use crate::apiserver::update::{self, Part, Written};
 use crate::apiserver::watch::Watcher;
 use crate::apiserver::{create, eviction, meta, metrics, scale, subresources};
+use crate::http_server::Visitor;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::Response;

@@ -2,13 +2,14 @@
 //!
 //! Sources: apimachinery `pkg/apis/meta/internalversion/validation`; apiserver `pkg/storage/continue.go`.
 
+use crate::apiserver::object::{Key, Object};
 use crate::apiserver::render::ListMeta;
 use crate::apiserver::request::{Call, Query};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::selector::{FieldSelector, LabelSelector};
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Key, Object, stored_as};
+use crate::apiserver::store::stored_as;
 use crate::apiserver::validate::FieldError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -6,12 +6,12 @@
 use crate::apiserver::http::json_response;
 use crate::apiserver::list::Selection;
 use crate::apiserver::meta;
+use crate::apiserver::object::Object;
 use crate::apiserver::render::{Columns, ListMeta, View};
 use crate::apiserver::request::Call;
 use crate::apiserver::resources::Scope;
 use crate::apiserver::server::ApiServer;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::Object;
 use axum::response::Response;
 use http::Method;
 use serde_json::Value;

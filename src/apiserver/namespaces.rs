@@ -5,10 +5,11 @@
 use crate::apiserver::boot::ensure;
 use crate::apiserver::delete::{self, DeleteOptions, target_of};
 use crate::apiserver::meta;
+use crate::apiserver::object::Key;
 use crate::apiserver::request::Commit;
 use crate::apiserver::resources::{self, Resource};
 use crate::apiserver::server::ApiServer;
-use crate::apiserver::store::{Change, Key};
+use crate::apiserver::store::Change;
 use crate::apiserver::update::{self, Part};
 use serde_json::json;
 use std::collections::BTreeSet;

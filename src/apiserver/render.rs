@@ -1,8 +1,9 @@
 //! Stored objects as JSON, Tables and partial metadata.
 
 use crate::apiserver::negotiate::Media;
+use crate::apiserver::object::{Object, body_of};
 use crate::apiserver::resources::Resource;
-use crate::apiserver::store::{Object, body_of, stored_as};
+use crate::apiserver::store::stored_as;
 use crate::apiserver::table;
 use crate::apiserver::views;
 use jiff::Timestamp;

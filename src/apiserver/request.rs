@@ -1,10 +1,10 @@
 //! What one request asks for: resource, object, options, body. Parsing only; no store, no I/O.
 
 use crate::apiserver::negotiate::Media;
+use crate::apiserver::object::Key;
 use crate::apiserver::protobuf;
 use crate::apiserver::resources::{self, Resource, Scope};
 use crate::apiserver::status::Status;
-use crate::apiserver::store::Key;
 use crate::apiserver::validate::FieldError;
 use crate::apiserver::{strict, validate};
 use bytes::Bytes;

@@ -10,14 +10,12 @@
 
 use crate::apiserver::allocate::Allocations;
 use crate::apiserver::journal::disk::Unsettled;
+use crate::apiserver::object::{Key, Object, body_of, key_of};
 use crate::apiserver::resources::{RESOURCES, Resource};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use std::borrow::Cow;
+use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// Events kept per kind. A watcher further behind is told to relist (410), so this bounds memory, not
@@ -27,118 +25,6 @@ pub const RING_EVENTS: usize = 10_000;
 const RING_BYTES: usize = 64 * 1024 * 1024;
 /// Events kept however large they are.
 const RING_FLOOR: usize = 64;
-
-/// Name of an object within its kind; the namespace is empty for cluster-scoped kinds.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Namespace, or empty.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl Key {
-    /// A key from its parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-/// One version of one object.
-#[derive(Debug)]
-pub struct Object {
-    /// Resource version of the write that made it.
-    pub version: u64,
-    /// Its name.
-    pub key: Key,
-    /// The object serialised without apiVersion and kind: one line of JSON starting with `{`.
-    pub body: Bytes,
-    /// The whole object, with apiVersion and kind.
-    pub value: Document,
-}
-
-impl Object {
-    /// Serialises `value`, whose metadata.resourceVersion the caller has set.
-    pub fn new(version: u64, value: Value) -> Self {
-        let (key, body) = (key_of(&value), body_of(&value));
-        let value = Document { resource: None, body: body.clone(), parsed: value.into() };
-        Self { version, key, body, value }
-    }
-
-    /// A stored object, parsed when somebody looks into it.
-    pub fn stored(resource: &'static Resource, version: u64, key: Key, body: Bytes) -> Self {
-        let value = Document { resource: Some(resource), body: body.clone(), parsed: OnceLock::new() };
-        Self { version, key, body, value }
-    }
-}
-
-/// JSON that is parsed at the first look. Most versions of most objects are only ever copied out as bytes,
-/// and parsed they take five times the room.
-#[derive(Debug)]
-pub struct Document {
-    resource: Option<&'static Resource>,
-    body: Bytes,
-    parsed: OnceLock<Value>,
-}
-
-impl Document {
-    /// The value for one look, without keeping what had to be parsed for it: for readers of many objects.
-    pub fn read(&self) -> Cow<'_, Value> {
-        self.parsed.get().map_or_else(|| Cow::Owned(self.parse()), Cow::Borrowed)
-    }
-
-    /// The value with nothing but its metadata; what has to be parsed for it is not kept.
-    pub fn head(&self) -> Value {
-        #[derive(Deserialize)]
-        struct Head {
-            #[serde(default)]
-            metadata: Value,
-        }
-        let metadata = self.parsed.get().map_or_else(
-            || serde_json::from_slice(&self.body).map(|it: Head| it.metadata).unwrap_or_default(),
-            |it| it["metadata"].clone(),
-        );
-        json!({ "metadata": metadata })
-    }
-
-    fn parse(&self) -> Value {
-        let mut value: Value = serde_json::from_slice(&self.body)
-            .expect("it was serialised here, and nests less than parsers take");
-        if let Some(resource) = self.resource {
-            value["apiVersion"] = resource.api_version().into();
-            value["kind"] = resource.kind.into();
-        }
-        value
-    }
-}
-
-impl Deref for Document {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
-        self.parsed.get_or_init(|| self.parse())
-    }
-}
-
-/// The JSON of `value` without apiVersion and kind, which come from the request's resource.
-pub fn body_of(value: &Value) -> Bytes {
-    let mut body = Vec::with_capacity(1024);
-    body.push(b'{');
-    for (key, field) in value.as_object().into_iter().flatten() {
-        if key == "apiVersion" || key == "kind" {
-            continue;
-        }
-        if body.len() > 1 {
-            body.push(b',');
-        }
-        serde_json::to_writer(&mut body, key).expect("a string always serialises");
-        body.push(b':');
-        serde_json::to_writer(&mut body, field).expect("a JSON value always serialises");
-    }
-    body.push(b'}');
-    // Without the spare room of the buffer.
-    Bytes::from(body.into_boxed_slice())
-}
 
 /// What a commit did to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -462,12 +348,6 @@ impl Store {
     }
 }
 
-/// The key of a stored object.
-pub fn key_of(value: &Value) -> Key {
-    let field = |name: &str| value["metadata"][name].as_str().unwrap_or_default();
-    Key::new(field("namespace"), field("name"))
-}
-
 /// The right to write. What is read through it cannot change until it is dropped.
 pub struct Writer<'a> {
     store: &'a Store,
@@ -615,7 +495,7 @@ mod tests {
         assert_eq!(events[2].object.value["metadata"]["resourceVersion"], "3");
         let held = store.get(resource, &Key::new("d", "a")).unwrap();
         assert_eq!(held.value.read()["data"]["k"], "2");
-        assert!(held.value.parsed.get().is_none(), "a reader of many objects leaves no parsed copy behind");
+        assert!(!held.value.is_parsed(), "a reader of many objects leaves no parsed copy behind");
     }
 
     #[test]
@@ -630,11 +510,5 @@ mod tests {
         let oldest = store.events_after(resource, 1, 1).unwrap_err().oldest;
         assert_eq!(oldest, 10);
         assert_eq!(store.events_after(resource, oldest, turns).unwrap().0.len(), RING_FLOOR);
-    }
-
-    #[test]
-    fn bodies_leave_out_the_type() {
-        let body = body_of(&config_map("a", "1"));
-        assert_eq!(&body[..], br#"{"data":{"k":"1"},"metadata":{"name":"a","namespace":"d"}}"#);
     }
 }

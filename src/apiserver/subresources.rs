@@ -1,12 +1,12 @@
 //! Subresources with verbs of their own: binding, finalize, ephemeralcontainers, resize, token.
 
+use crate::apiserver::object::{Key, Object};
 use crate::apiserver::patches;
 use crate::apiserver::request::{Call, Commit, require_type};
 use crate::apiserver::resources::{Resource, find_kind, resource};
 use crate::apiserver::server::{ApiServer, random_uid, stamp};
 use crate::apiserver::ssa::updates;
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Key, Object};
 use crate::apiserver::update::{self, Part};
 use crate::apiserver::validate::FieldError;
 use crate::apiserver::{defaults, meta, validate};

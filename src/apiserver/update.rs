@@ -3,12 +3,13 @@
 //! Sources: apiserver `pkg/registry/rest/update.go`, `pkg/registry/generic/registry/store.go`; the strategies
 //! of kubernetes `pkg/registry/*/*/strategy.go`.
 
+use crate::apiserver::object::Object;
 use crate::apiserver::request::{Call, Commit, Target};
 use crate::apiserver::resources::Resource;
 use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::ssa::updates::{self, Writer as ManagedBy};
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Object, Writer, stored_as};
+use crate::apiserver::store::{Writer, stored_as};
 use crate::apiserver::validate::{self, FieldError};
 use crate::apiserver::{admission, allocate, create, defaults, meta, views};
 use serde_json::{Value, json};

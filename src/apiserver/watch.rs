@@ -7,11 +7,12 @@
 //! Sources: apiserver `pkg/storage/cacher`, `pkg/endpoints/handlers/watch.go`; KEP-3157 (streaming lists).
 
 use crate::apiserver::list::{Selection, parse_version};
+use crate::apiserver::object::Object;
 use crate::apiserver::render::{Columns, View, write_value};
 use crate::apiserver::request::{Call, Query};
 use crate::apiserver::server::{ApiServer, random};
 use crate::apiserver::status::Status;
-use crate::apiserver::store::{Change, Event, Object, stored_as};
+use crate::apiserver::store::{Change, Event, stored_as};
 use crate::apiserver::validate::FieldError;
 use bytes::Bytes;
 use serde_json::json;

@@ -11,10 +11,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::address_name::{ReverseName, pod_address, reverse_name};
 use super::config::{PodMode, PtrMode, Zone, ZoneKind, Zones};
 use super::index::{SyncState, View};
 use super::model::Protocol;
-use super::name::{Left, NameRef, ReverseName, pod_address, reverse_name};
+use super::name::{Left, NameRef};
 use super::records::{EndpointRef, Origin, Published, ServiceEntry, TopologyZone};
 use super::srv::SrvSet;
 

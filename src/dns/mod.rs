@@ -12,6 +12,7 @@
 //! changes in one swap, forward and reverse together; a full list replaces everything in one swap. Readers take no lock.
 //! Only `serve` and `watch` do I/O and read the clock.
 
+pub mod address_name;
 mod admission;
 pub mod cache;
 pub mod config;

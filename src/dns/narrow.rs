@@ -237,12 +237,13 @@ fn check_target(text: &str, problems: &mut Vec<Problem>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::objects::{Kind, Watched};
+    use crate::dns::objects::Kind;
+    use crate::k8s::watched::Watched;
     use serde_json::{Value, json};
 
     fn narrowed<T: Kind>(object: &Value) -> Narrowed<T> {
         // Through text, as from the network.
-        serde_json::from_str::<Watched<T>>(&object.to_string()).unwrap().narrowed
+        serde_json::from_str::<Watched<T>>(&object.to_string()).unwrap().view
     }
 
     fn value<T: Kind>(object: &Value) -> Option<T> {

@@ -1,21 +1,19 @@
 //! API objects as the watches read them: the fields that DNS has a use for and nothing else.
 //!
-//! JSON ──serde──▶ [`Watched`] (raw fields ──`dns::narrow`──▶ `dns::model`) ──▶ `dns::watch`
+//! JSON ──serde──▶ `k8s::watched::Watched` (raw fields ──`dns::narrow`──▶ `dns::model`) ──▶ `dns::watch`
 //!
 //! The raw forms borrow the text they are read from and skip every other field, so a list page costs little more than its
 //! text and no full object ever exists. Absent and `null` are the same, as for Go.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
 use std::ops::Deref;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::narrow::{self, Narrowed};
+use crate::k8s::watched;
 use crate::model::ObjectKey;
 
 /// Text that is copied only when it has escapes.
@@ -58,6 +56,16 @@ impl Meta<'_> {
     /// Namespace and name; `None` without a name.
     pub fn key(&self) -> Option<ObjectKey> {
         Some(ObjectKey::new(self.namespace.as_deref().unwrap_or_default(), self.name.as_deref()?))
+    }
+
+    fn object_meta(&self) -> ObjectMeta {
+        let text = |it: &Option<Text<'_>>| it.as_deref().map(str::to_owned);
+        ObjectMeta {
+            namespace: text(&self.namespace),
+            name: text(&self.name),
+            resource_version: text(&self.resource_version),
+            ..ObjectMeta::default()
+        }
     }
 }
 
@@ -279,38 +287,22 @@ impl<'de> Deserialize<'de> for AnyKey {
     }
 }
 
-/// A kind of objects: where the API server has them, what is read of them and what it means.
-pub trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
-    /// What is read.
-    type Raw<'a>: Deserialize<'a>;
-    /// API group, empty for the core group.
-    const GROUP: &'static str;
-    /// In the singular.
-    const KIND: &'static str;
-    /// As in paths.
-    const PLURAL: &'static str;
+/// A kind of objects as DNS reads it.
+pub trait Kind: watched::Kind<View = Narrowed<Self>> {}
 
-    /// Its metadata.
-    fn meta<'r>(raw: &'r Self::Raw<'_>) -> &'r Meta<'r>;
-
-    /// What it means to DNS.
-    fn narrow(raw: &Self::Raw<'_>) -> Narrowed<Self>;
-}
+impl<T: watched::Kind<View = Narrowed<T>>> Kind for T {}
 
 macro_rules! kinds {
     ($($kind:ident, $raw:ident, $group:literal, $name:literal, $plural:literal, $narrow:path;)*) => {$(
-        impl Kind for $kind {
+        impl watched::Kind for $kind {
             type Raw<'a> = $raw<'a>;
+            type View = Narrowed<Self>;
             const GROUP: &'static str = $group;
             const KIND: &'static str = $name;
             const PLURAL: &'static str = $plural;
 
-            fn meta<'r>(raw: &'r $raw<'_>) -> &'r Meta<'r> {
-                &raw.metadata
-            }
-
-            fn narrow(raw: &$raw<'_>) -> Narrowed<Self> {
-                $narrow(&raw.metadata, raw)
+            fn reduce(raw: $raw<'_>) -> (ObjectMeta, Narrowed<Self>) {
+                (raw.metadata.object_meta(), $narrow(&raw.metadata, &raw))
             }
         }
     )*};
@@ -326,70 +318,11 @@ kinds! {
     Set, RawSet, "apps", "StatefulSet", "statefulsets", narrow::set;
 }
 
-/// An object of a list or watch, narrowed while it was read.
-#[derive(Debug, Clone)]
-pub struct Watched<T> {
-    /// Name, namespace and resourceVersion: what the client library needs.
-    meta: ObjectMeta,
-    /// What it means.
-    pub narrowed: Narrowed<T>,
-}
-
-impl<T> Watched<T> {
-    /// Namespace and name.
-    pub fn key(&self) -> ObjectKey {
-        let part = |it: &Option<String>| it.clone().unwrap_or_default();
-        ObjectKey::new(part(&self.meta.namespace), part(&self.meta.name))
-    }
-}
-
-impl<'de, T: Kind> Deserialize<'de> for Watched<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = T::Raw::deserialize(deserializer)?;
-        let meta = T::meta(&raw);
-        let text = |it: &Option<Text<'_>>| it.as_deref().map(str::to_owned);
-        let meta = ObjectMeta {
-            namespace: text(&meta.namespace),
-            name: text(&meta.name),
-            resource_version: text(&meta.resource_version),
-            ..ObjectMeta::default()
-        };
-        Ok(Self { meta, narrowed: T::narrow(&raw) })
-    }
-}
-
-impl<T: Kind> Resource for Watched<T> {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        T::KIND.into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        T::GROUP.into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        T::PLURAL.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.meta
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::watched::Watched;
+    use kube::Resource;
     use kube::core::{ObjectList, WatchEvent};
 
     #[test]
@@ -405,7 +338,7 @@ mod tests {
         let from_list = &list.items[0];
         assert_eq!(from_list.key(), ObjectKey::new("prod", "web-1"));
         assert_eq!(from_list.meta().resource_version.as_deref(), Some("7"));
-        let slice = from_list.narrowed.value.as_ref().unwrap();
+        let slice = from_list.view.value.as_ref().unwrap();
         assert_eq!((slice.service.as_str(), slice.endpoints.len()), ("web", 1));
         for event in [
             format!(r#"{{"type": "ADDED", "object": {object}}}"#),
@@ -413,7 +346,7 @@ mod tests {
         ] {
             let event: WatchEvent<Watched<Slice>> = serde_json::from_str(&event).unwrap();
             let (WatchEvent::Added(it) | WatchEvent::Deleted(it)) = event else { panic!("{event:?}") };
-            assert_eq!(it.narrowed.value.as_ref(), Some(slice));
+            assert_eq!(it.view.value.as_ref(), Some(slice));
         }
         assert_eq!(Watched::<Slice>::url_path(&(), None), "/apis/discovery.k8s.io/v1/endpointslices");
         assert_eq!(Watched::<Service>::url_path(&(), None), "/api/v1/services");

@@ -10,11 +10,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::address_name::dashed_address;
 use super::config::EndpointNames;
 use super::entry::Uncommon;
 pub use super::entry::{Common, EndpointRef, Endpoints, Origin, Published, ServiceEntry, TopologyZone};
 use super::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
-use super::name::{BoxedName, Label, OwnerName, append_label, dashed_address, service_key};
+use super::name::{BoxedName, Label, OwnerName, append_label, service_key};
 use super::names::{Names, NewName, common_prefix, rank};
 pub use super::ports::{PortList, PortRef};
 

@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cache::{Event, Input};
-use super::objects::{Kind, Watched};
+use super::objects::Kind;
 use super::random::Random;
 use super::watch::{Source, Sources};
+use crate::k8s::watched::Watched;
 
 /// How long the watch has to explain a difference.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -155,7 +156,7 @@ fn list<T: Kind>(api: &Api<Watched<T>>, source: &Source<T>, pages: &Pages) -> Bo
                     return false;
                 }
             };
-            let objects = page.items.into_iter().filter_map(|it| it.narrowed.value);
+            let objects = page.items.into_iter().filter_map(|it| it.view.value);
             let objects = objects.map(|it| wrap(Event::Compared(it))).collect();
             if pages.send(Ok(objects)).await.is_err() {
                 return false;

@@ -31,12 +31,13 @@ use super::freshness::{Freshness, WatchHealth};
 use super::index::Index;
 use super::known::Object;
 use super::metrics::Metrics;
-use super::objects::{Kind, Watched};
+use super::objects::Kind;
 use super::resync::{Resync, Step};
 use super::scoped::Merge;
 use super::selection::Selection;
 use super::skipped::{Reason, Skipped};
 use crate::k8s::resume::resumed;
+use crate::k8s::watched::Watched;
 use crate::runtime::ReadyHandle;
 
 /// Most events that become visible together: bounds the memory of a batch, not its latency, because only events that have
@@ -67,7 +68,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const FRESHNESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One kind to watch: how to list it, and how the cache takes its events.
-pub(super) struct Source<T> {
+pub(super) struct Source<T: Kind> {
     /// One for the whole cluster, or one for each namespace.
     pub(super) apis: Vec<Api<Watched<T>>>,
     /// What is taken for granted, when there is nothing to watch.
@@ -447,11 +448,11 @@ fn heard<T: Kind>(
 fn input<T: Kind>(event: watcher::Event<Watched<T>>) -> Option<Event<T>> {
     Some(match event {
         watcher::Event::Init => Event::ListStart,
-        watcher::Event::InitApply(object) => Event::Listed(object.narrowed.value?),
+        watcher::Event::InitApply(object) => Event::Listed(object.view.value?),
         watcher::Event::InitDone => Event::ListEnd,
         watcher::Event::Apply(object) => {
             let key = object.key();
-            object.narrowed.value.map_or(Event::Removed(key), Event::Applied)
+            object.view.value.map_or(Event::Removed(key), Event::Applied)
         }
         watcher::Event::Delete(object) => Event::Removed(object.key()),
     })
@@ -461,12 +462,12 @@ fn input<T: Kind>(event: watcher::Event<Watched<T>>) -> Option<Event<T>> {
 fn note<T: Kind>(skipped: &mut Skipped, event: &watcher::Event<Watched<T>>) -> bool {
     match event {
         watcher::Event::Init => skipped.list_start(),
-        watcher::Event::InitApply(object) => skipped.listed(|| object.key(), &object.narrowed.problems),
+        watcher::Event::InitApply(object) => skipped.listed(|| object.key(), &object.view.problems),
         watcher::Event::InitDone => {
             skipped.list_end();
             return true;
         }
-        watcher::Event::Apply(object) => return skipped.applied(|| object.key(), &object.narrowed.problems),
+        watcher::Event::Apply(object) => return skipped.applied(|| object.key(), &object.view.problems),
         watcher::Event::Delete(object) => return skipped.applied(|| object.key(), &[]),
     }
     false

@@ -1,29 +1,26 @@
 //! What the watches of the endpoint controllers read: JSON straight into the reduced forms of [`model`](super::model).
 //!
-//! API server ──JSON──▶ raw forms with few fields ──narrow──▶ [`Watched`] ──▶ caches
+//! API server ──JSON──▶ raw forms with few fields ──[`Kind::reduce`]──▶ `k8s::watched::Watched` ──▶ caches
 //!
 //! Whatever a plan does not read (containers but for their named ports, volumes, managed fields, annotations of pods) is
 //! skipped while it is parsed and never becomes an object. Absent and `null` are the same, as for Go. Pure.
 //! Sources: KEP-752; kubernetes `staging/src/k8s.io/endpointslice/util/controller_utils.go`, `pkg/api/v1/pod` (`FindPort`).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::{Endpoint as ApiEndpoint, EndpointPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::model::{
     CONTROLLER, Conditions, Endpoint, Family, Hints, MANAGED_BY, NamedPort, NodeView, PodView, Port, PortSet,
     SERVICE_NAME, ServicePort, ServiceView, SliceView, Target, TargetPort, Topology,
 };
+use crate::k8s::watched::{Kind, Watched};
 use crate::model::ObjectKey;
 use crate::model::quantity::Quantity;
 
@@ -210,73 +207,15 @@ pub struct RawSlice {
     endpoints: Option<Vec<ApiEndpoint>>,
 }
 
-/// A kind of objects: where the API server has them, what is read of them and what it means.
-pub trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
-    /// What is read.
-    type Raw: DeserializeOwned;
-    /// API group, empty for the core group.
-    const GROUP: &'static str;
-    /// In the singular.
-    const KIND: &'static str;
-    /// As in paths.
-    const PLURAL: &'static str;
-
-    /// The metadata the client library needs, and what the object means here; `None` if nothing.
-    fn narrow(raw: Self::Raw) -> (ObjectMeta, Option<Self>);
-}
-
-/// An object of a list or watch, narrowed while it was read.
-#[derive(Debug, Clone)]
-pub struct Watched<T> {
-    meta: ObjectMeta,
-    /// What it means here; `None` if nothing.
-    pub view: Option<T>,
-}
-
-impl<'de, T: Kind> Deserialize<'de> for Watched<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (meta, view) = T::narrow(T::Raw::deserialize(deserializer)?);
-        Ok(Self { meta, view })
-    }
-}
-
-impl<T: Kind> Resource for Watched<T> {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        T::KIND.into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        T::GROUP.into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        T::PLURAL.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.meta
-    }
-}
-
 impl Kind for ServiceView {
-    type Raw = RawService;
+    type Raw<'a> = RawService;
+    type View = Option<Self>;
     const GROUP: &'static str = "";
     const KIND: &'static str = "Service";
     const PLURAL: &'static str = "services";
 
     /// A Service without selector, or of type ExternalName, keeps an empty selector.
-    fn narrow(raw: RawService) -> (ObjectMeta, Option<Self>) {
+    fn reduce(raw: RawService) -> (ObjectMeta, Option<Self>) {
         let (meta, spec) = (raw.metadata, raw.spec.unwrap_or_default());
         let external = spec.kind.as_deref() == Some("ExternalName");
         let cluster_ip = spec.cluster_ip.as_deref().unwrap_or_default();
@@ -338,12 +277,13 @@ fn service_port(raw: RawServicePort) -> ServicePort {
 }
 
 impl Kind for PodView {
-    type Raw = RawPod;
+    type Raw<'a> = RawPod;
+    type View = Option<Self>;
     const GROUP: &'static str = "";
     const KIND: &'static str = "Pod";
     const PLURAL: &'static str = "pods";
 
-    fn narrow(raw: RawPod) -> (ObjectMeta, Option<Self>) {
+    fn reduce(raw: RawPod) -> (ObjectMeta, Option<Self>) {
         let (meta, spec, status) =
             (raw.metadata, raw.spec.unwrap_or_default(), raw.status.unwrap_or_default());
         let sidecars = spec.init_containers.unwrap_or_default();
@@ -381,12 +321,13 @@ impl Kind for PodView {
 }
 
 impl Kind for NodeView {
-    type Raw = RawNode;
+    type Raw<'a> = RawNode;
+    type View = Option<Self>;
     const GROUP: &'static str = "";
     const KIND: &'static str = "Node";
     const PLURAL: &'static str = "nodes";
 
-    fn narrow(raw: RawNode) -> (ObjectMeta, Option<Self>) {
+    fn reduce(raw: RawNode) -> (ObjectMeta, Option<Self>) {
         let (meta, status) = (raw.metadata, raw.status.unwrap_or_default());
         let object_meta = meta.object_meta();
         let mut labels = meta.labels.unwrap_or_default();
@@ -407,13 +348,14 @@ impl Kind for NodeView {
 }
 
 impl Kind for SliceView {
-    type Raw = RawSlice;
+    type Raw<'a> = RawSlice;
+    type View = Option<Self>;
     const GROUP: &'static str = "discovery.k8s.io";
     const KIND: &'static str = "EndpointSlice";
     const PLURAL: &'static str = "endpointslices";
 
     /// `None` for a slice that another controller manages.
-    fn narrow(raw: RawSlice) -> (ObjectMeta, Option<Self>) {
+    fn reduce(raw: RawSlice) -> (ObjectMeta, Option<Self>) {
         let meta = raw.metadata;
         let object_meta = meta.object_meta();
         let key = meta.key();
@@ -492,12 +434,13 @@ pub fn endpoint(it: ApiEndpoint) -> Endpoint {
 ///
 /// # Errors
 /// The JSON is no such object.
-pub fn from_json<T: Kind>(object: Value) -> Result<Option<T>, serde_json::Error> {
-    serde_json::from_value(object).map(|raw| T::narrow(raw).1)
+pub fn from_json<T: Kind<View = Option<T>>>(object: Value) -> Result<Option<T>, serde_json::Error> {
+    serde_json::from_value::<Watched<T>>(object).map(|it| it.view)
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::Resource as _;
     use kube::core::{ObjectList, WatchEvent};
     use serde_json::json;
 

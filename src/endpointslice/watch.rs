@@ -13,9 +13,9 @@ use kube::{Api, Client, Resource as _};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::narrow::{Kind, Watched};
 use crate::k8s::resume::resumed;
 use crate::k8s::watch::parse_version;
+use crate::k8s::watched::{Kind, Watched};
 use crate::model::ObjectKey;
 use crate::runtime::error::chain;
 
@@ -40,7 +40,7 @@ pub enum Event<T> {
 }
 
 /// Tells `on_event` of every object of a kind until `shutdown`.
-pub async fn feed<T: Kind>(
+pub async fn feed<T: Kind<View = Option<T>>>(
     client: Client,
     config: watcher::Config,
     mut on_event: impl FnMut(Event<T>) + Send,

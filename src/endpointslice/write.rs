@@ -9,11 +9,11 @@ use kube::{Api, Client};
 
 use super::index::Quarantined;
 use super::model::{Endpoint, ServiceView, SliceView};
-use super::narrow::Watched;
 use super::object::{Place, body};
 use super::plan::Content;
 use super::spacing::Urgency;
 use crate::k8s::limit::Urgent;
+use crate::k8s::watched::Watched;
 
 /// How a write ended.
 #[derive(Debug)]

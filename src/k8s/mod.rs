@@ -9,4 +9,5 @@ pub mod own_writes;
 pub mod requests;
 pub mod resume;
 pub mod watch;
+pub mod watched;
 pub mod write;

@@ -52,9 +52,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     kubeconfig::check(&config.api.kubeconfig_out)?;
     let listen = config.api.listen;
-    let listener = apiserver::serve::listen(listen).with_context(|| bind_context("--api-listen", listen))?;
+    let listener =
+        crate::http_server::listen(listen).with_context(|| bind_context("--api-listen", listen))?;
     let address = listener.local_addr().context("the API listener has no address")?;
-    let mut process = Process::bind(&config, Mode::Up).await?;
+    let mut process = Process::bind(&config, Mode::Up)?;
 
     let options = apiserver::Options {
         protect_storage: config.node.simulate,

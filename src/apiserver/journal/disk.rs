@@ -19,8 +19,9 @@ use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::apiserver::object::Key;
 use crate::apiserver::resources::Resource;
-use crate::apiserver::store::{Change, Commit, Journal, Key};
+use crate::apiserver::store::{Change, Commit, Journal};
 
 /// `group/plural/namespace/name` → the version, 8 octets, and the JSON of the object.
 pub const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");

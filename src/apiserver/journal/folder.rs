@@ -15,8 +15,9 @@ use super::disk::{
     AUTHORITY, AUTHORITY_KEY, BASE_PATH, DiskJournal, FORMAT, META, OBJECTS, TOKEN, VERSION, fact,
 };
 use super::overlay::Overlay;
+use crate::apiserver::object::{Key, Object};
 use crate::apiserver::resources::{RESOURCES, Resource};
-use crate::apiserver::store::{Key, Object, Restored};
+use crate::apiserver::store::Restored;
 use crate::apiserver::tls::Keys;
 
 /// Name of the database.

@@ -81,7 +81,7 @@ async fn everything_is_as_before() {
     assert_eq!(now, version, "nothing was written at start");
     let text = |all: &[(
         &'static crate::apiserver::resources::Resource,
-        std::sync::Arc<crate::apiserver::store::Object>,
+        std::sync::Arc<crate::apiserver::object::Object>,
     )]| {
         all.iter()
             .map(|(kind, it)| (kind.kind, it.key.clone(), it.version, it.body.clone()))

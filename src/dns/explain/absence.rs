@@ -8,10 +8,11 @@ use std::net::IpAddr;
 
 use super::sources::{endpoints, names, ready_endpoints};
 use super::{Facts, MAX_MENTIONED, MAX_SEARCHED, service_of, text, type_text};
+use crate::dns::address_name::{ReverseName, pod_address, reverse_name};
 use crate::dns::config::{EndpointNames, PodMode, PtrMode, Zone, ZoneKind};
 use crate::dns::lookup::{MAX_CHAIN, Outcome, RrType, lookup};
 use crate::dns::model::{Endpoint, Protocol, Readiness, Service, ServiceKind, Slice};
-use crate::dns::name::{NameRef, OwnerName, ReverseName, labels, pod_address, reverse_name, service_key};
+use crate::dns::name::{NameRef, OwnerName, labels, service_key};
 use crate::dns::records::{Published, ServiceEntry};
 use crate::dns::skipped::Problem;
 use crate::model::ObjectKey;

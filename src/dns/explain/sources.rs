@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Facts, MAX_SEARCHED, MAX_SOURCES, Record, Source, service_of, text};
+use crate::dns::address_name::dashed_address;
 use crate::dns::config::{EndpointNames, Zones};
 use crate::dns::lookup::{Records, Target};
 use crate::dns::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
-use crate::dns::name::{Label, NameRef, OwnerName, dashed_address, labels};
+use crate::dns::name::{Label, NameRef, OwnerName, labels};
 use crate::model::ObjectKey;
 
 /// TTL of a positive answer.
@@ -52,8 +53,8 @@ pub(super) fn records(
             (with_sources(facts, listed), total)
         }
         Records::Ptr(targets) => {
-            let address = match crate::dns::name::reverse_name(owner) {
-                Some(crate::dns::name::ReverseName::Address(address)) => Some(address),
+            let address = match crate::dns::address_name::reverse_name(owner) {
+                Some(crate::dns::address_name::ReverseName::Address(address)) => Some(address),
                 _ => None,
             };
             let all = targets.iter().map(|target| {

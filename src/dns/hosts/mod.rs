@@ -12,8 +12,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use self::files::{Hosts, HostsError};
+use super::address_name::{ReverseName, reverse_name};
 use super::lookup::RrType;
-use super::name::{BoxedName, NameRef, OwnerName, ReverseName, reverse_name};
+use super::name::{BoxedName, NameRef, OwnerName};
 
 /// What the files say.
 #[derive(Debug, Default)]

@@ -38,8 +38,6 @@ use pool::Pool;
 
 /// After lameduck: how long connections may take to send the replies they owe.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Descriptors of a process that does not say how many it has.
-const DESCRIPTORS: usize = 1024;
 
 /// What one query gets.
 pub enum Response {
@@ -89,7 +87,7 @@ pub struct Shared<S> {
 impl<S: Service> Shared<S> {
     /// With the limits of `config`, which has been checked.
     pub fn new(service: S, config: &TcpConfig, metrics: TcpMetrics) -> Self {
-        let half = descriptors() / 2;
+        let half = crate::descriptors::limit() / 2;
         let most = config.max_connections.unwrap_or(half);
         if most > half {
             warn!(
@@ -169,18 +167,4 @@ impl<S: Service> Shared<S> {
             debug!("some connections did not take their replies in time");
         }
     }
-}
-
-/// How many descriptors the process may have.
-#[cfg(target_os = "linux")]
-fn descriptors() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    getrlimit(Resource::RLIMIT_NOFILE)
-        .map_or(DESCRIPTORS, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
-}
-
-/// How many descriptors the process may have.
-#[cfg(not(target_os = "linux"))]
-fn descriptors() -> usize {
-    DESCRIPTORS
 }

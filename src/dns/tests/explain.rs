@@ -4,7 +4,7 @@ use super::*;
 use crate::dns::explain::http::question;
 use crate::dns::explain::{Explanation, Facts, MAX_RECORDS, MAX_SOURCES, explain};
 use crate::dns::freshness::Freshness;
-use crate::dns::objects::Watched;
+use crate::k8s::watched::Watched;
 
 const OBJECTS: &str = "
     ns prod dev
@@ -292,7 +292,7 @@ fn what_is_left_out_is_told() {
                 "addressType": "{kind}", "endpoints": {endpoints}, "ports": [{{"name": "http"}}]}}"#
         );
         let read: Watched<Slice> = serde_json::from_str(&text).unwrap();
-        Input::Slice(Event::Applied(read.narrowed.value.unwrap()))
+        Input::Slice(Event::Applied(read.view.value.unwrap()))
     };
     let mixed = r#"[{"addresses": ["10.0.0.1"], "hostname": "web-0"}, {"addresses": ["fd00::1"], "hostname": "web-1"},
         {"addresses": ["10.0.0.3"], "hostname": "web-2", "conditions": {"ready": false, "serving": true, "terminating": true}}]"#;

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Record;
 
+use crate::dns::address_name::{IN_ADDR_ARPA, IP6_ARPA, ReverseName, reverse_name};
 use crate::dns::config::{Shuffle, ZoneKind, Zones};
 use crate::dns::index::Index;
 use crate::dns::lookup::{RrType, lookup};
 use crate::dns::model::Protocol;
-use crate::dns::name::{IN_ADDR_ARPA, IP6_ARPA, OwnerName, ReverseName, reverse_name};
+use crate::dns::name::OwnerName;
 use crate::dns::records::ServiceEntry;
 use crate::dns::reply::Soa;
 use crate::dns::respond::own_records;

@@ -25,9 +25,9 @@ use super::Cleanup;
 use super::events;
 use super::metrics::MirrorMetrics;
 use super::model::{MANAGED_BY, ServiceView};
-use super::narrow::Watched;
 use crate::k8s::kept::Kept;
 use crate::k8s::watch::{Cached as _, Change, reflect};
+use crate::k8s::watched::Watched;
 use crate::runtime::{ControllerMetrics, ReadyHandle, Workqueue, work};
 
 /// What a person may set.

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceExt as _};
 
 use super::Random;
+use crate::apiserver::object::Key;
 use crate::apiserver::resources::{self, Resource};
-use crate::apiserver::store::Key;
 use crate::apiserver::{ApiServer, Options as ServerOptions};
 use crate::endpointslice::config::Compaction;
 use crate::endpointslice::{Cleanup, Options, run};

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use crate::apiserver::gc::Collector;
+use crate::apiserver::object::Key;
 use crate::apiserver::resources::{self, Resource};
-use crate::apiserver::store::{Change, Key};
+use crate::apiserver::store::Change;
 use crate::apiserver::{ApiServer, Options};
 
 thread_local! {

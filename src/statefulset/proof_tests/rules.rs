@@ -18,7 +18,7 @@ use super::super::revision;
 use super::cluster::{self, NAMESPACE};
 use super::gateway::{Call, Site};
 use crate::apiserver::ApiServer;
-use crate::apiserver::store::Key;
+use crate::apiserver::object::Key;
 use crate::k8s::watch::parse_version;
 use crate::model::ObjectKey;
 
