@@ -106,9 +106,10 @@ impl Ordinal {
         Self::start(command, directory)
     }
 
-    /// The binary, with an environment that cannot change what is tested.
+    /// The binary, or that of `ORDINAL_TEST_BINARY`, with an environment that cannot change what is tested.
     pub fn command() -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ordinal"));
+        let binary = std::env::var_os("ORDINAL_TEST_BINARY");
+        let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_ordinal").into()));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ORDINAL_") {
                 command.env_remove(name);
