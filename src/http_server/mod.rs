@@ -67,7 +67,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `router` on `listener` until `shutdown`; open requests get [`DRAIN`] then. At most `limit` connections at once, fewer
+/// Serves `router` on `listener` until `shutdown`; open requests get 5 s then. At most `limit` connections at once, fewer
 /// where the process may have too few descriptors for them.
 pub async fn serve(
     listener: TcpListener,
