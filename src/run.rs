@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::components::{Addresses, Process};
 use crate::config::{ClusterConfig, Component, Config, Mode};
+use crate::k8s::proxy;
 use crate::reload::Reload;
 
 /// Runs until SIGTERM or SIGINT.
@@ -33,18 +34,33 @@ pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
 /// No cluster is named, or its kubeconfig cannot be used.
 pub async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &cluster.kubeconfig {
+    let (kubeconfig, asked_for) = match &cluster.kubeconfig {
         Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
-            ClientConfig::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .with_context(|| format!("cannot use the kubeconfig {}", path.display()))?
+            let name = format!("cannot use the kubeconfig {}", path.display());
+            (Some(Kubeconfig::read_from(path).with_context(|| name.clone())?), Some(name))
         }
         None if cluster.context.is_some() => {
-            ClientConfig::from_kubeconfig(&options).await.context("cannot use the default kubeconfig")?
+            let name = "cannot use the default kubeconfig";
+            (Some(Kubeconfig::read().context(name)?), Some(name.to_owned()))
         }
-        None => ClientConfig::infer()
+        None => (Kubeconfig::read().ok(), None),
+    };
+    let named = kubeconfig.as_ref().and_then(|it| proxy::of_kubeconfig(it, cluster.context.as_deref()));
+    let named = named.map(str::to_owned);
+    let loaded = match kubeconfig {
+        Some(kubeconfig) => Some(ClientConfig::from_custom_kubeconfig(kubeconfig, &options).await),
+        None => None,
+    };
+    let config = match (loaded, asked_for) {
+        (Some(Ok(mut config)), _) => {
+            let environment = proxy::Environment::read(|name| std::env::var(name).ok());
+            config.proxy_url = proxy::choose(&config.cluster_url, named.as_deref(), &environment)
+                .context("the proxy of the kubeconfig, or of HTTPS_PROXY, is no URL")?;
+            config
+        }
+        (Some(Err(error)), Some(name)) => return Err(error).context(name),
+        // Inside a cluster: the account of the pod, which knows no proxy.
+        _ => ClientConfig::infer()
             .await
             .context("no cluster: give --kubeconfig, set KUBECONFIG, or run inside a cluster")?,
     };

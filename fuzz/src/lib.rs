@@ -15,18 +15,18 @@ use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 use serde::Deserialize as _;
 
+use ordinal::dns::address_name::{dashed_address, pod_address, reverse_name};
 use ordinal::dns::config::{CookieConfig, EndpointNames};
 use ordinal::dns::cookie::{Cookies, Validity, cookie_option};
 use ordinal::dns::model::{Service, Slice};
-use ordinal::dns::address_name::{dashed_address, pod_address, reverse_name};
 use ordinal::dns::name::{Label, OwnerName, labels};
-use ordinal::dns::objects::Watched;
 use ordinal::dns::records::{EmptyServices, RecordRules, service_entry};
 use ordinal::dns::reply::{Entry, MAX_UNASKED, Rcode, everybody};
 use ordinal::dns::request::{Received, Request, receive};
 use ordinal::dns::respond::{Handled, Transport, respond};
 use ordinal::dns::tcp::frames::{Frames, append};
 use ordinal::dns::wire::Composer;
+use ordinal::k8s::watched::Watched;
 
 use zone::zone;
 
@@ -187,10 +187,10 @@ pub fn config(data: &[u8]) {
 pub fn objects(data: &[u8]) {
     let mut text = serde_json::Deserializer::from_slice(data);
     let Ok(service) = Watched::<Service>::deserialize(&mut text) else { return };
-    let Some(service) = service.narrowed.value else { return };
+    let Some(service) = service.view.value else { return };
     let mut slices = Vec::new();
     while let Ok(slice) = Watched::<Slice>::deserialize(&mut text) {
-        slices.extend(slice.narrowed.value);
+        slices.extend(slice.view.value);
     }
     let slices: Vec<_> = slices.iter().collect();
     for endpoint_names in [EndpointNames::Hostname, EndpointNames::PodName, EndpointNames::Both] {

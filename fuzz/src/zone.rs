@@ -8,7 +8,8 @@ use ordinal::dns::cache::{Cache, Event, Input};
 use ordinal::dns::config::Zones;
 use ordinal::dns::index::Index;
 use ordinal::dns::model::{Service, Slice};
-use ordinal::dns::objects::{Kind, Watched};
+use ordinal::dns::objects::Kind;
+use ordinal::k8s::watched::Watched;
 
 /// What queries are answered from.
 pub struct Zone {
@@ -47,7 +48,7 @@ pub fn zone() -> &'static Zone {
 /// Through text, as from the network.
 fn narrowed<T: Kind>(object: &Value) -> T {
     let watched: Watched<T> = serde_json::from_str(&object.to_string()).expect("an object of this kind");
-    watched.narrowed.value.expect("it means something")
+    watched.view.value.expect("it means something")
 }
 
 fn object(name: &str, spec: Value) -> Value {

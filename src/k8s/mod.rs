@@ -6,6 +6,7 @@ pub mod kinds;
 pub mod lean;
 pub mod limit;
 pub mod own_writes;
+pub mod proxy;
 pub mod requests;
 pub mod resume;
 pub mod watch;
