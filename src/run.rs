@@ -33,38 +33,34 @@ pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
 /// # Errors
 /// No cluster is named, or its kubeconfig cannot be used.
 pub async fn client(cluster: &ClusterConfig) -> anyhow::Result<Client> {
-    let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
-    let (kubeconfig, asked_for) = match &cluster.kubeconfig {
-        Some(path) => {
-            let name = format!("cannot use the kubeconfig {}", path.display());
-            (Some(Kubeconfig::read_from(path).with_context(|| name.clone())?), Some(name))
-        }
-        None if cluster.context.is_some() => {
-            let name = "cannot use the default kubeconfig";
-            (Some(Kubeconfig::read().context(name)?), Some(name.to_owned()))
-        }
-        None => (Kubeconfig::read().ok(), None),
-    };
-    let named = kubeconfig.as_ref().and_then(|it| proxy::of_kubeconfig(it, cluster.context.as_deref()));
-    let named = named.map(str::to_owned);
-    let loaded = match kubeconfig {
-        Some(kubeconfig) => Some(ClientConfig::from_custom_kubeconfig(kubeconfig, &options).await),
-        None => None,
-    };
-    let config = match (loaded, asked_for) {
-        (Some(Ok(mut config)), _) => {
-            let environment = proxy::Environment::read(|name| std::env::var(name).ok());
-            config.proxy_url = proxy::choose(&config.cluster_url, named.as_deref(), &environment)
-                .context("the proxy of the kubeconfig, or of HTTPS_PROXY, is no URL")?;
-            config
-        }
-        (Some(Err(error)), Some(name)) => return Err(error).context(name),
-        // Inside a cluster: the account of the pod, which knows no proxy.
-        _ => ClientConfig::infer()
-            .await
-            .context("no cluster: give --kubeconfig, set KUBECONFIG, or run inside a cluster")?,
-    };
+    let (mut config, kubeconfig) = access(cluster).await?;
+    if let Some(kubeconfig) = &kubeconfig {
+        let named = proxy::of_kubeconfig(kubeconfig, cluster.context.as_deref());
+        let environment = proxy::Environment::read(|name| std::env::var(name).ok());
+        config.proxy_url = proxy::choose(&config.cluster_url, named, &environment)
+            .context("the proxy of the kubeconfig, or of HTTPS_PROXY, is no URL")?;
+    }
     Client::try_from(config).context("cannot build a client for the cluster")
+}
+
+/// How to reach the cluster, and the kubeconfig that says so; inside a cluster there is none.
+async fn access(cluster: &ClusterConfig) -> anyhow::Result<(ClientConfig, Option<Kubeconfig>)> {
+    let (read, problem) = match &cluster.kubeconfig {
+        Some(path) => (Kubeconfig::read_from(path), format!("cannot use the kubeconfig {}", path.display())),
+        None if cluster.context.is_some() => {
+            (Kubeconfig::read(), "cannot use the default kubeconfig".to_owned())
+        }
+        None => {
+            let config = ClientConfig::infer()
+                .await
+                .context("no cluster: give --kubeconfig, set KUBECONFIG, or run inside a cluster")?;
+            return Ok((config, Kubeconfig::read().ok()));
+        }
+    };
+    let kubeconfig = read.with_context(|| problem.clone())?;
+    let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
+    let config = ClientConfig::from_custom_kubeconfig(kubeconfig.clone(), &options).await.context(problem)?;
+    Ok((config, Some(kubeconfig)))
 }
 
 /// The one line on stdout: `ready dns=… http=…` and what else applies.

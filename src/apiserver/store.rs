@@ -4,9 +4,6 @@
 //! small steps; a reader never waits for a writer that is still deciding. Every commit takes the next of one
 //! global sequence of resource versions, and appends to the ring of its kind before anybody can see it, so a
 //! list at version R followed by the ring after R misses nothing and repeats nothing.
-//!
-//! Objects are JSON. Each is serialised once, at its commit; lists and watches splice those bytes, and only
-//! who needs to look inside parses them.
 
 use crate::apiserver::allocate::Allocations;
 use crate::apiserver::journal::disk::Unsettled;

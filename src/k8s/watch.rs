@@ -295,7 +295,8 @@ pub async fn reflect<K, T>(
     }
 }
 
-fn key_of<K: Resource>(object: &K) -> ObjectKey {
+/// Namespace and name of an object.
+pub fn key_of<K: Resource>(object: &K) -> ObjectKey {
     let meta = object.meta();
     ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }

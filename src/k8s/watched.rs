@@ -10,6 +10,7 @@ use kube::Resource;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 
+use super::watch::key_of;
 use crate::model::ObjectKey;
 
 /// A kind of objects: where the API server has them and what they mean to their reader.
@@ -40,8 +41,7 @@ pub struct Watched<T: Kind> {
 impl<T: Kind> Watched<T> {
     /// Namespace and name.
     pub fn key(&self) -> ObjectKey {
-        let part = |it: &Option<String>| it.clone().unwrap_or_default();
-        ObjectKey::new(part(&self.meta.namespace), part(&self.meta.name))
+        key_of(self)
     }
 }
 

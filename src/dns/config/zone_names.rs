@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 
 use super::{ConfigError, Zone, ZoneKind, fail};
-use crate::dns::address_name::{IN_ADDR_ARPA, IP6_ARPA};
+use crate::dns::address_name::{IN_ADDR_ARPA, IP6_ARPA, reverse_name};
 use crate::dns::name::{OwnerName, labels};
 
 /// The zones that an entry stands for: its name, or the reverse zones of a CIDR block.
@@ -50,7 +50,7 @@ pub fn zones(texts: &[String]) -> Result<Vec<Zone>, ConfigError> {
                 let top = OwnerName::read(it).expect("a constant name is well-formed");
                 apex.as_name().relative_to(top.as_name()).is_some()
             });
-            if reverse && crate::dns::address_name::reverse_name(apex.as_name()).is_none() {
+            if reverse && reverse_name(apex.as_name()).is_none() {
                 return fail(key(), format!("{apex} is under the reverse tree but is no address prefix"));
             }
             let kind = if reverse { ZoneKind::Reverse } else { ZoneKind::Forward };

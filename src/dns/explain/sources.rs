@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Facts, MAX_SEARCHED, MAX_SOURCES, Record, Source, service_of, text};
-use crate::dns::address_name::dashed_address;
+use crate::dns::address_name::{ReverseName, dashed_address, reverse_name};
 use crate::dns::config::{EndpointNames, Zones};
 use crate::dns::lookup::{Records, Target};
 use crate::dns::model::{Endpoint, Readiness, Service, ServiceKind, Slice};
@@ -53,8 +53,8 @@ pub(super) fn records(
             (with_sources(facts, listed), total)
         }
         Records::Ptr(targets) => {
-            let address = match crate::dns::address_name::reverse_name(owner) {
-                Some(crate::dns::address_name::ReverseName::Address(address)) => Some(address),
+            let address = match reverse_name(owner) {
+                Some(ReverseName::Address(address)) => Some(address),
                 _ => None,
             };
             let all = targets.iter().map(|target| {
